@@ -388,7 +388,7 @@ def basic(client_id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-def told(answer: TokenAnswer) -> dict[str, Any]:
+def document(answer: TokenAnswer) -> dict[str, Any]:
     """The body as JSON has it."""
     body: dict[str, Any] = msgspec.to_builtins(answer.body)
     return body
@@ -406,14 +406,14 @@ def test_a_client_gets_a_token_by_form_or_basic(either: Access) -> None:
         ask(either, basic(new.client.id, new.secret), grant_type="client_credentials"),
     ):
         assert answer.status == 200
-        assert list(told(answer)) == ["access_token", "token_type", "expires_in", "scope"]
-        assert (told(answer)["token_type"], told(answer)["expires_in"]) == ("bearer", 900)
-        assert told(answer)["scope"] == "read trade"
+        assert list(document(answer)) == ["access_token", "token_type", "expires_in", "scope"]
+        assert (document(answer)["token_type"], document(answer)["expires_in"]) == ("bearer", 900)
+        assert document(answer)["scope"] == "read trade"
         assert answer.headers["Cache-Control"] == "no-store"
-        principal = either.tokens.verify(str(told(answer)["access_token"]))
+        principal = either.tokens.verify(str(document(answer)["access_token"]))
         assert principal == Principal(new.client.id, "t", frozenset({"read", "trade"}))
     narrow = ask(either, grant_type="client_credentials", scope="read", **form)
-    assert told(narrow)["scope"] == "read"
+    assert document(narrow)["scope"] == "read"
 
 
 def test_faults_of_a_token_request(access: Access) -> None:
@@ -438,12 +438,12 @@ def test_faults_of_a_token_request(access: Access) -> None:
     ]
     for form, authorization, status, error in cases:
         answer = ask(access, authorization, **form)
-        assert (answer.status, told(answer)["error"]) == (status, error), (form.keys(), authorization)
+        assert (answer.status, document(answer)["error"]) == (status, error), (form, authorization)
         challenge = answer.headers.get("WWW-Authenticate")
         assert challenge == (CHALLENGE if status == 401 and authorization else None)
         assert new.secret not in repr(answer)
     for raw in (b"grant_type", b"\xff=1", b"a=%ff", b"a=1&a=2", b"a=1&" * 30, b"x" * 60_000):
-        assert told(grant(access.clients, access.tokens, raw, None))["error"] == "invalid_request"
+        assert document(grant(access.clients, access.tokens, raw, None))["error"] == "invalid_request"
 
 
 def test_secrets_do_not_show(access: Access) -> None:

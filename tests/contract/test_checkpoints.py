@@ -23,8 +23,8 @@ from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.contract.test_damage import edit
 from tests.support.engines.prepared import make_journal
-from tests.support.engines.putting_back import put_back, run
-from tests.support.receivers.told import contents, folded, told, write
+from tests.support.engines.rewinding import execute_behind, rewind_journal
+from tests.support.models.random_facts import contents, folded, random_facts, write
 
 SECRET = b"the witness's key of this journal"
 EVERY = [view.name for view in VIEWS]
@@ -42,7 +42,7 @@ def journal(journal_url: str) -> Iterator[Journal]:
 @pytest.fixture
 def facts(journal: Journal) -> list[Recorded]:
     """A random run, recorded."""
-    made = told(8, END)
+    made = random_facts(8, END)
     write(journal, made)
     return made
 
@@ -76,7 +76,7 @@ def test_newer_views_over_an_older_journal(
 ) -> None:
     """They showed orders that exist nowhere, and then emptied themselves in silence."""
     before = contents(views)
-    put_back(journal_url, BACK)
+    rewind_journal(journal_url, BACK)
     with again(journal_url) as other:
         with pytest.raises(JournalWentBack):
             Runner(other, views).run_once()
@@ -93,7 +93,7 @@ def test_a_journal_that_grew_again_past_the_checkpoint(
     journal: Journal, views: Views, shown: list[Recorded], journal_url: str
 ) -> None:
     """52 of 249 rows stayed wrong for ever: each position was there, with another fact."""
-    put_back(journal_url, BACK)
+    rewind_journal(journal_url, BACK)
     with again(journal_url) as other:
         grow(other, END + 30)
         with pytest.raises(JournalWentBack):
@@ -122,7 +122,7 @@ def test_a_running_runner_finds_it_at_its_next_page(
     with again(journal_url) as other:
         runner = Runner(other, views)
         assert runner.run_once() is False
-        put_back(journal_url, BACK)
+        rewind_journal(journal_url, BACK)
         with pytest.raises(JournalWentBack):
             runner.run_once()
 
@@ -162,7 +162,7 @@ def test_empty_views_beside_a_journal_that_has_facts_are_made_again(
     assert reasons(journal, views) == {"views_made_again"}
     Runner(journal, views).catch_up()
     assert reasons(journal, views) == set()
-    run(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
+    execute_behind(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
     reopened = Views(views_url)
     runner = Runner(journal, reopened, page=2)
     runner.run_once()
@@ -178,7 +178,7 @@ def test_a_view_new_in_a_release_is_filled_in_a_journal_that_views_have_followed
     checkpoints.tend(journal, views)
     grow(journal, 5)
     Runner(journal, views).catch_up()
-    run(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
+    execute_behind(views_url, ("DELETE FROM view_checkpoints WHERE view = 'orders'", ()))
     reopened = Views(views_url)
     Runner(journal, reopened, page=2).run_once()
     assert reasons(journal, reopened) == {"views_made_again"}
@@ -206,7 +206,7 @@ def test_views_that_nothing_vouches_for_are_made_again(
     """They accuse nobody, and their folds beside them go too."""
     blob = "x'{}'" if views_url.startswith("sqlite") else "'\\x{}'::bytea"
     words = {"empty": blob.format(""), "forged": blob.format("07" * 32)}
-    run(views_url, *((statement.format(**words), ()) for statement in FOREIGN[what]))
+    execute_behind(views_url, *((statement.format(**words), ()) for statement in FOREIGN[what]))
     with caplog.at_level(logging.WARNING):
         runner = Runner(journal, views)
         runner.catch_up()
@@ -221,7 +221,7 @@ def test_another_key_is_no_witness(
     journal: Journal, views: Views, shown: list[Recorded], journal_url: str
 ) -> None:
     """A view beyond the end of a journal that another key sealed proves nothing."""
-    put_back(journal_url, BACK)
+    rewind_journal(journal_url, BACK)
     with Journal(journal_url, engine_codec(), b"another key") as other:
         Runner(other, views).catch_up()
         assert other.datastore.damage.mark is None
@@ -234,7 +234,7 @@ def test_former_tables_of_another_past_are_not_brought_back(
     """A rollback would show what exists nowhere: `--keep-old`, then a loss that was accepted."""
     rebuild.run(journal, views, RebuildRequest("rebuild", ["orders"], keeps_old=True))
     kept = views.query("SELECT view, shape, reached, faults, digest, mac FROM view_kept")
-    put_back(journal_url, BACK)
+    rewind_journal(journal_url, BACK)
     with again(journal_url) as other:
         views.forget(views.views)
         Runner(other, views).catch_up()
@@ -266,7 +266,7 @@ def test_a_follower_beyond_the_end_finds_it_when_it_begins(
     journal: Journal, facts: list[Recorded], journal_url: str
 ) -> None:
     saved(journal)
-    put_back(journal_url, BACK)
+    rewind_journal(journal_url, BACK)
     with again(journal_url) as other:
         with pytest.raises(JournalWentBack):
             place(other)
@@ -282,7 +282,7 @@ def test_a_follower_finds_it_at_its_next_page(
         here = place(other)
         here.advance_to(len(facts))
         here.save()
-        put_back(journal_url, BACK)
+        rewind_journal(journal_url, BACK)
         other.datastore.damage.trail.forget()
         grow_from_outside(journal_url, END + 20)
         with pytest.raises(JournalWentBack):
@@ -295,8 +295,12 @@ def grow_from_outside(url: str, to: int) -> None:
 
 
 UNSEALED: dict[str, Callable[[str], None]] = {
-    "of the first release": lambda url: run(url, ("UPDATE tracking SET digest = NULL, mac = NULL", ())),
-    "moved by hand": lambda url: run(url, ("UPDATE tracking SET position = position + 1000", ())),
+    "of the first release": lambda url: execute_behind(
+        url, ("UPDATE tracking SET digest = NULL, mac = NULL", ())
+    ),
+    "moved by hand": lambda url: execute_behind(
+        url, ("UPDATE tracking SET position = position + 1000", ())
+    ),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_thread_decides_while_another_waits_for_its_commit(
         assert is_decided.wait(5)
         write(self, group)
 
-    def told(decide: Any, context: DecisionContext) -> Decision:
+    def observed(decide: Any, context: DecisionContext) -> Decision:
         changes = yield from decide(context)
         is_decided.set()
         return changes
@@ -89,7 +89,7 @@ def test_a_thread_decides_while_another_waits_for_its_commit(
         answer = pool.submit(shop.desk.do, shop.buying(first))
         assert is_writing.wait(5)
         command = shop.buying(second)
-        shop.desk.do(msgspec.structs.replace(command, decide=partial(told, command.decide)))
+        shop.desk.do(msgspec.structs.replace(command, decide=partial(observed, command.decide)))
         assert len(answer.result(5).facts) == 2
 
 

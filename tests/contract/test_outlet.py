@@ -21,7 +21,7 @@ from projections.database import Views
 from projections.runner import Runner
 from projections.views.events import EventFilter, Happened
 from tests.support.engines.desks import TENANT, Shop, open_shop
-from tests.support.receivers.withholding import unreadable
+from tests.support.engines.unreadable import unreadable
 
 BUYS = 6
 PAGE = 4

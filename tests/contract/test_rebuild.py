@@ -35,7 +35,7 @@ from tests.contract.test_runner import (
     settled_before_its_time,
     with_odd_words,
 )
-from tests.support.receivers.told import contents, folded, told, write
+from tests.support.models.random_facts import contents, folded, random_facts, write
 from tests.support.servers.served import wait_until
 
 EVERY = [view.name for view in VIEWS]
@@ -45,7 +45,7 @@ ON_POSTGRES = pytest.mark.parametrize("journal_url", ["postgresql"], indirect=Tr
 @pytest.fixture
 def facts(journal: Journal, views: Views) -> list[Recorded]:
     """A random run, recorded and shown."""
-    run = told(SEED, STEPS)
+    run = random_facts(SEED, STEPS)
     write(journal, run)
     Runner(journal, views).catch_up()
     return run
@@ -93,7 +93,7 @@ def test_what_is_recorded_meanwhile_is_shown_before_and_after(
     journal: Journal, views: Views, facts: list[Recorded]
 ) -> None:
     """The live views go on; the new ones follow them, and their runner notices nothing."""
-    more = told(SEED, STEPS + 60)
+    more = random_facts(SEED, STEPS + 60)
     runner, steps = Runner(journal, views, page=4), iter(range(len(facts), len(more), 4))
     runner.run_once()
 
@@ -231,7 +231,7 @@ def test_an_empty_journal_makes_empty_views(journal: Journal, views: Views) -> N
 
 
 def test_views_that_nobody_has_filled_are_filled(journal: Journal, views: Views) -> None:
-    facts = told(SEED, 60)
+    facts = random_facts(SEED, 60)
     write(journal, facts)
     job = rebuild.run(journal, views, RebuildRequest("rebuild", EVERY))
     assert findings_of(job).compared == []
@@ -323,7 +323,7 @@ def test_a_damaged_fact_stops_it_and_changes_nothing(
 def test_streams_that_cannot_be_folded_wait_after_a_rebuild_as_before(
     journal: Journal, views: Views
 ) -> None:
-    facts = settled_before_its_time(told(SEED, STEPS))
+    facts = settled_before_its_time(random_facts(SEED, STEPS))
     write(journal, facts)
     Runner(journal, views).catch_up()
     before, waiting = contents(views), views.quarantined()
@@ -338,7 +338,7 @@ def test_words_that_a_database_has_no_room_for_wait_after_a_rebuild_as_before(
     journal: Journal, views: Views
 ) -> None:
     """Such a row may be written pages after the fact that is to blame, which then is looked for."""
-    write(journal, with_odd_words(told(SEED, STEPS)))
+    write(journal, with_odd_words(random_facts(SEED, STEPS)))
     Runner(journal, views).catch_up()
     before, waiting = contents(views), views.quarantined()
     assert bool(waiting) == (views.store.dialect == "postgresql")
@@ -384,7 +384,7 @@ def test_a_view_of_another_shape_is_made_beside_the_old_one(
     assert "orders" not in newer.offsets()
     with pytest.raises(ViewBehind):
         orders.of_account(newer, "acc_two", limit=1)
-    more = told(SEED, STEPS + 20)
+    more = random_facts(SEED, STEPS + 20)
     write(journal, more[len(facts) :])
     Runner(journal, newer).catch_up()
     assert newer.offset("events") == len(more)
@@ -430,7 +430,7 @@ def test_a_rollback_brings_the_former_tables_back_and_catches_them_up(
 ) -> None:
     spoil(views, "UPDATE view_payments SET status = 'as it was'")
     rebuild.run(journal, views, RebuildRequest("rebuild", EVERY, keeps_old=True))
-    more = told(SEED, STEPS + 60)
+    more = random_facts(SEED, STEPS + 60)
     write(journal, more[len(facts) :])
     Runner(journal, views).catch_up()
     assert contents(views) == folded(more)

@@ -114,7 +114,7 @@ def test_a_chain_of_two_years(life: Life) -> None:
         rolled(life, number)
         assert life.position(account, f"ins_b{number}").status == "closed"
     assert receivable(life) == 0
-    assert len(life.facts(RolloverReserved)) == len(life.told(account, RolloverPaid)) + 1 == 27
+    assert len(life.facts(RolloverReserved)) == len(life.facts_of(account, RolloverPaid)) + 1 == 27
     chain = [life.position(account, f"ins_b{number}") for number in range(27)]
     for old, new in pairwise(chain):
         assert (old.rolled_into, new.rolled_from) == (new.id, (old.id,))
@@ -196,7 +196,7 @@ def test_a_skipped_one_is_cash_at_maturity(life: Life) -> None:
     life.settle()
     life.roll()
     life.serve()
-    assert [one.reason for one in life.told(late, RolloverSkipped)] == ["too_late"]
+    assert [one.reason for one in life.facts_of(late, RolloverSkipped)] == ["too_late"]
     assert [life.position(*one).status for one in ((account, "ins_b0"), (late, "ins_b1"))] == [
         "closed"
     ] * 2

@@ -42,7 +42,7 @@ from projections.views import (
     working,
 )
 from tests.support.engines.prepared import make_journal
-from tests.support.receivers.told import DAY, contents, envelope, folded, told, write
+from tests.support.models.random_facts import DAY, contents, envelope, folded, random_facts, write
 
 SEED, STEPS = 5, 150
 FED_BY_INSTRUMENTS = {view.name for view in VIEWS if "ins" in view.streams}
@@ -53,7 +53,7 @@ ON_SQLITE = pytest.mark.parametrize("journal_url", ["sqlite"], indirect=True)
 @pytest.fixture
 def facts(journal: Journal) -> list[Recorded]:
     """A random run, recorded."""
-    run = told(SEED, STEPS)
+    run = random_facts(SEED, STEPS)
     write(journal, run)
     return run
 
@@ -144,7 +144,7 @@ def test_emptying_a_view_under_a_running_runner_does_no_harm(
 
 @ON_SQLITE
 def test_a_fresh_runner_goes_on_with_long_streams(journal: Journal, views: Views) -> None:
-    facts = told(SEED, 20)
+    facts = random_facts(SEED, 20)
     stream = next(one.stream for one in facts if one.stream.startswith("acc"))
     for _ in range(SNAPSHOT_EVERY + 5):
         fact = CashDeposited("dep_x", "USD", Decimal("1.00"), 1)
@@ -189,7 +189,7 @@ def test_views_of_another_journal_are_emptied(
     url = f"sqlite:///{tmp_path}/other.db"
     journals.migrate(url)  # another: copies have one id
     with Journal(url, engine_codec()) as other:
-        run = told(SEED + 1, 30)
+        run = random_facts(SEED + 1, 30)
         write(other, run)
         Runner(other, views).catch_up()
     assert contents(views) == folded(run)
@@ -219,7 +219,7 @@ def test_waiting_ends_when_the_view_has_come(
 def test_a_fact_that_cannot_follow_stops_its_own_rows_only(
     journal: Journal, views: Views, page: int
 ) -> None:
-    facts = settled_before_its_time(told(SEED, STEPS))
+    facts = settled_before_its_time(random_facts(SEED, STEPS))
     wrong = next(one for one in facts if getattr(one.fact, "trade", "") == "trd_none")
     write(journal, facts)
     Runner(journal, views, page=page).catch_up()
@@ -300,7 +300,7 @@ def test_a_row_that_cannot_be_made_waits_until_it_can(
 def test_words_that_a_database_has_no_room_for_stop_their_own_row_only(
     journal: Journal, views: Views
 ) -> None:
-    facts = told(SEED, 20)
+    facts = random_facts(SEED, 20)
     odd = with_odd_words(facts)
     write(journal, odd)
     Runner(journal, views).catch_up()
@@ -350,7 +350,7 @@ def asked(
         if request.param == "sqlite"
         else request.getfixturevalue("postgres_server").create_database()
     )
-    run = told(SEED, STEPS)
+    run = random_facts(SEED, STEPS)
     with Journal(url, engine_codec()) as journal:
         write(journal, run)
         Runner(journal, views).catch_up()
@@ -453,7 +453,7 @@ def test_single_resources_belong_to_their_owner(asked: tuple[Views, list[Recorde
 @ON_SQLITE
 def test_working_sets_answer_in_order(journal: Journal, views: Views) -> None:
     for seed in range(40):
-        facts = told(seed, 60)
+        facts = random_facts(seed, 60)
         table = folded(facts)
         if len(table["view_working"]) > 2 and len(table["view_due"]) > 1:
             break

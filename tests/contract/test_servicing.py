@@ -59,7 +59,7 @@ def become(life: Life, account: str, status: str) -> None:
 
 def paid(life: Life, account: str) -> list[tuple[Decimal, Decimal]]:
     """(units, cash) of every coupon of an account."""
-    return [(one.units, one.amount) for one in life.told(account, CouponPaid)]
+    return [(one.units, one.amount) for one in life.facts_of(account, CouponPaid)]
 
 
 def test_a_coupon_is_paid_once_to_those_entitled(life: Life) -> None:
@@ -114,7 +114,7 @@ def test_a_whole_life_ends_with_the_face_value(life: Life) -> None:
     before = life.total(account)
     life.serve()
     assert paid(life, account) == [(Decimal("3.33"), Decimal("9.99"))] * 2
-    (matured,) = life.told(account, PositionMatured)
+    (matured,) = life.facts_of(account, PositionMatured)
     assert (matured.quantity, matured.pledged, matured.amount) == (
         Decimal("3.33"),
         Decimal("0.00"),
@@ -217,7 +217,7 @@ def test_a_dividend_goes_by_settlement_before_its_ex_date(life: Life) -> None:
     life.serve()
     (dividend,) = life.facts(DividendPaid)
     assert (dividend.action, dividend.amount) == (action, Decimal("3.33"))
-    assert life.told(early, DividendPaid) == [dividend]
+    assert life.facts_of(early, DividendPaid) == [dividend]
 
 
 def test_many_holders_are_served_in_pages_and_a_restart_goes_on(
@@ -266,7 +266,7 @@ def test_an_instrument_that_matured_unseen_is_reported_and_redeemed_by_an_announ
     assert "announce its `maturity`" in check.advice
     life.announce(ActionRequest("maturity", TUESDAY))
     life.serve()
-    (matured,) = life.told(account, PositionMatured)
+    (matured,) = life.facts_of(account, PositionMatured)
     assert matured.amount == Decimal("400.00")
     assert found() == []
 
@@ -313,7 +313,7 @@ def test_a_call_of_today_waits_until_every_process_knows_of_it(life: Life) -> No
     life.serve(turns=4)
     assert len(life.facts(ActionStarted)) == 1  # that of the coupon
     life.serve()
-    assert [one.amount for one in life.told(account, PositionMatured)] == [Decimal("406.00")]
+    assert [one.amount for one in life.facts_of(account, PositionMatured)] == [Decimal("406.00")]
     with pytest.raises(Refused, match="instrument matures on 2026-03-17"):
         life.order(account, "buy", "100.00")
     life.until(date(2026, 10, 1))

@@ -21,7 +21,7 @@ from engine.registers.market import Market
 from engine.registers.operations import define_operations
 from tests.contract.test_damage import edit
 from tests.support.engines.desks import THURSDAY_US, Shop, open_shop
-from tests.support.engines.putting_back import put_back, run
+from tests.support.engines.rewinding import execute_behind, rewind_journal
 
 
 def another(url: str) -> Journal:
@@ -42,7 +42,7 @@ def test_no_append_follows_a_version_that_is_gone(shop: Shop, journal_url: str) 
     common = shop.journal.head
     for _ in range(5):
         shop.buy(account, "10.00")
-    put_back(journal_url, common)
+    rewind_journal(journal_url, common)
     with pytest.raises(JournalWentBack):
         shop.buy(account, "10.00")
     assert shop.journal.head == common
@@ -58,7 +58,7 @@ def test_every_process_stops_at_its_next_look(shop: Shop, journal_url: str) -> N
     account = shop.open()
     common = shop.journal.head
     shop.buy(account)
-    put_back(journal_url, common)
+    rewind_journal(journal_url, common)
     with open_shop(journal_url) as other:
         assert looked(other.journal) == ""
         assert looked(shop.journal) == WENT_BACK
@@ -74,7 +74,7 @@ def test_a_journal_that_has_grown_again_is_another_one(shop: Shop, journal_url: 
     common = shop.journal.head
     shop.buy(account, "10.00")
     seen = shop.journal.head
-    put_back(journal_url, common)
+    rewind_journal(journal_url, common)
     with open_shop(journal_url) as other:
         for _ in range(4):
             other.buy(account, "20.00")
@@ -96,7 +96,7 @@ def test_what_was_only_read_counts_as_seen(shop: Shop, journal_url: str) -> None
     with open_shop(journal_url) as other:
         other.buy(account, "10.00")
     assert shop.journal.stream(account)[-1].offset > own
-    put_back(journal_url, own)
+    rewind_journal(journal_url, own)
     with pytest.raises(JournalWentBack):
         shop.buy(account, "10.00")
     assert shop.journal.head == own
@@ -117,7 +117,7 @@ def test_every_reader_notes_what_it_has_seen(shop: Shop, journal_url: str, reade
     order = shop.buy(account)
     with another(journal_url) as other:
         READERS[reader](other, order)
-        put_back(journal_url, common)
+        rewind_journal(journal_url, common)
         assert looked(other) == WENT_BACK
 
 
@@ -130,7 +130,7 @@ def test_damage_is_not_taken_for_a_journal_that_went_back(shop: Shop, journal_ur
     assert looked(shop.journal) == ""  # digests are compared, and those are as they were
     edit_digest = "x'00'" if journal_url.startswith("sqlite") else "'\\x00'::bytea"
     statement = f"UPDATE journal SET digest = {edit_digest} WHERE position = {last}"
-    run(journal_url, (statement, ()))
+    execute_behind(journal_url, (statement, ()))
     assert looked(shop.journal) == DAMAGED
 
 
@@ -166,7 +166,7 @@ def test_a_process_that_never_saw_the_mark_forgets_too(shop: Shop, journal_url: 
     common = shop.journal.head
     shop.buy(account, "60.00")  # what it knows: 40.00 are left
     era = shop.journal.era
-    put_back(journal_url, common)
+    rewind_journal(journal_url, common)
     with another(journal_url) as other:
         damage = other.datastore.damage
         damage.refresh()
@@ -253,8 +253,8 @@ def test_names_that_are_gone_are_given_numbers_again(shop: Shop, journal_url: st
     common = shop.journal.head
     names = dict(shop.journal.datastore.names.by_code)
     shop.buy(account)
-    put_back(journal_url, common)
-    run(journal_url, ("DELETE FROM journal_names", ()))
+    rewind_journal(journal_url, common)
+    execute_behind(journal_url, ("DELETE FROM journal_names", ()))
     assert looked(shop.journal) == WENT_BACK
     learned = shop.journal.datastore.names.by_code
     assert set(learned.values()) == set(names.values())
@@ -273,7 +273,7 @@ def test_a_quote_that_is_gone_is_no_price(shop: Shop, journal_url: str) -> None:
                     "accrued_interest": "0", "at_us": seq, "recorded_us": seq}  # fmt: skip
             connection.execute(tables.prices.insert().values(row))
     market.refresh()
-    run(journal_url, ("DELETE FROM prices WHERE seq = 2", ()))
+    execute_behind(journal_url, ("DELETE FROM prices WHERE seq = 2", ()))
     market.refresh()
     quote = market.quote("BOND")
     assert quote is not None

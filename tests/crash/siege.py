@@ -73,7 +73,9 @@ class Siege:
                 served.kill()
 
     def problems(self, views_url: str | None = None) -> list[str]:
-        found = invariants.check(self.place.journal_url, views_url=views_url, told=self.clients.told)
+        found = invariants.check(
+            self.place.journal_url, views_url=views_url, exchanges=self.clients.exchanges
+        )
         return found + self.clients.unexpected
 
     def end_well(self, served: Served) -> float:

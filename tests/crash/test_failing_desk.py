@@ -30,8 +30,8 @@ from engine.kernel.errors import Refused, Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from tests.crash.test_failing_calls import FailingConnection, Faults, Kind
 from tests.support.checkers import invariants
+from tests.support.engines.desk_clients import DeskClient
 from tests.support.engines.desks import TENANT, THURSDAY_US, Shop, open_shop
-from tests.support.receivers.telling import Teller
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +88,14 @@ class Life:
     def __init__(self, shop: Shop, account: str, number: int) -> None:
         self.shop, self.account, self.number = shop, account, number
         self.desk = Desk(shop.journal, now_us=count(THURSDAY_US + number * 10**6).__next__)
-        self.teller = Teller()
+        self.client = DeskClient()
         self.orders: dict[str, str] = {}
 
     def placing(self) -> None:
         """Two buys with keys, one of them twice, and a sell that is refused."""
         keys = [f"{self.number} a", f"{self.number} b", f"{self.number} a"]
         buys = [self.shop.buying(self.account, "100.00", key) for key in keys]
-        answers = self.teller.ask(self.desk, buys, keys=keys)
+        answers = self.client.ask(self.desk, buys, keys=keys)
         for key, answer in zip(keys, answers, strict=True):
             if isinstance(answer, Outcome):
                 self.orders[key] = next(one for one in answer.states if one.startswith("ord_"))
@@ -130,7 +130,7 @@ class Life:
 def live(journal_url: str, calls: Faults, kind: Kind, in_a_row: int) -> tuple[int, list[str]]:
     """How many calls a life takes, and all that was wrong when each of them failed."""
     found: list[str] = []
-    told = []
+    exchanges = []
     with open_shop(journal_url) as shop:
         account = shop.open("1000000.00")
         for first in count(1):
@@ -143,13 +143,16 @@ def live(journal_url: str, calls: Faults, kind: Kind, in_a_row: int) -> tuple[in
             found += trouble(life, first)
             if life.statuses() != ["cancelled", "settled"]:
                 found.append(f"call {first}: {life.statuses()}")
-            told += life.teller.told
+            exchanges += life.client.exchanges
             if not were_met:
                 break
-    books = invariants.books(journal_url, told=told)
+    books = invariants.books(journal_url, exchanges=exchanges)
     orders = books.count("order.placed")
     found += [] if orders == 2 * first else [f"{orders} orders of {2 * first}"]
-    print(f"{first - 1} calls, {kind}, {in_a_row} in a row: {len(books.rows)} facts, {len(told)} told")
+    print(
+        f"{first - 1} calls, {kind}, {in_a_row} in a row:"
+        f" {len(books.rows)} facts, {len(exchanges)} exchanges"
+    )
     return first - 1, found + books.problems
 
 

@@ -36,7 +36,7 @@ from projections.rebuild import RebuildRequest
 from projections.registry import VIEWS
 from projections.runner import Runner
 from tests.support.engines.prepared import make_journal
-from tests.support.receivers.told import contents, folded, told, write
+from tests.support.models.random_facts import contents, folded, random_facts, write
 from tests.support.servers.postgres import GivenServer, PostgresServer
 
 EVERY = [view.name for view in VIEWS]
@@ -62,7 +62,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Jour
     url = f"sqlite:///{folder}/journal.db"
     make_journal(url)
     with Journal(url, engine_codec()) as journal:
-        facts = told(5, 200)
+        facts = random_facts(5, 200)
         write(journal, facts)
         views = Views(f"sqlite:///{folder}/views.db")
         Runner(journal, views).catch_up()
@@ -276,7 +276,7 @@ def test_views_in_postgresql_whose_tables_are_gone(
     monkeypatch.setattr("projections.database.VIEWS_RETRY_S", 0.0)
     journals.migrate(postgres_url)
     with Journal(postgres_url, engine_codec()) as journal:
-        facts = told(5, 60)
+        facts = random_facts(5, 60)
         write(journal, facts)
         views = Views(postgres_url)
         try:

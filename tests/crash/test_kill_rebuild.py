@@ -30,7 +30,7 @@ from projections.runner import Runner
 from projections.shadow import Shadow
 from tests.crash.processes import Crew, context
 from tests.support.engines.prepared import make_journal
-from tests.support.receivers.told import Contents, contents, folded, told, write
+from tests.support.models.random_facts import Contents, contents, folded, random_facts, write
 from tests.support.servers.command import run_anew
 
 EVERY = [view.name for view in VIEWS]
@@ -58,7 +58,7 @@ def house(journal_url: str, tmp_path: Path) -> Iterator[House]:
     is_sqlite = journal_url.startswith("sqlite")
     views_url = f"sqlite:///{tmp_path}/views.db" if is_sqlite else journal_url
     make_journal(journal_url)
-    facts = told(SEED, STEPS)
+    facts = random_facts(SEED, STEPS)
     views = Views(views_url)
     with Journal(journal_url, engine_codec()) as journal:
         write(journal, facts)
@@ -252,7 +252,7 @@ def test_the_same_bytes_for_any_page_hash_seed_time_zone_and_database(
     sqlite_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
     """Real processes, and views on both databases of one journal."""
-    facts = told(SEED, STEPS)
+    facts = random_facts(SEED, STEPS)
     right = folded(facts)
     journals.migrate(sqlite_url)
     with Journal(sqlite_url, engine_codec()) as journal:

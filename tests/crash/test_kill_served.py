@@ -39,7 +39,7 @@ def besiege(place: Place, seed: int, kills: int) -> list[str]:
     ready_s = max(siege.ready_after_s)
     print(
         f"{place.journal_url[:6]}: {kills} kills in {monotonic() - began_s:.0f} s,"
-        f" {len(siege.clients.told)} writes asked, ready after {ready_s:.1f} s at most,"
+        f" {len(siege.clients.exchanges)} writes asked, ready after {ready_s:.1f} s at most,"
         f" all terminal {took_s:.1f} s after the last"
     )
     found += [f"ready after {ready_s:.1f} s"] * (ready_s > READY_WITHIN_S)
@@ -74,5 +74,5 @@ def test_a_build_that_answers_before_it_commits_is_noticed(
     siege.clients.open_writes.clear()  # asked again, they would wait for a build that records nothing
     siege.kill_under_load(siege.start())
     siege.bury()
-    found = invariants.check(siege.place.journal_url, told=siege.clients.told)
+    found = invariants.check(siege.place.journal_url, exchanges=siege.clients.exchanges)
     assert any(fault.startswith("I1") for fault in found), found

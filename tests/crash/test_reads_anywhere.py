@@ -60,7 +60,7 @@ def listed(path: str, id_: str, after: int) -> Sight:
 
 
 @dataclass
-class Told:
+class Sightings:
     """What all reads together have shown."""
 
     writes: Counter[str] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ class House:
     place: Place
     ports: Sequence[int]
     fresh: Iterator[tuple[str, str]]
-    told: Told = field(default_factory=Told)
+    sightings: Sightings = field(default_factory=Sightings)
     _lock: Lock = field(default_factory=Lock)
 
     def stranger(self, port: int) -> Http:
@@ -149,14 +149,14 @@ class Writer:
             others = [stack.enter_context(self.house.stranger(one)) for one in ports]
             sights = way()
             what = f"writer {self.number}, write {self.count}, {way.__name__}"
-            self.house.told.writes[way.__name__] += 1
+            self.house.sightings.writes[way.__name__] += 1
             for other in self.random.sample(others, len(others)):
                 self.look(other, sights, what)
 
     def look(self, other: Http, sights: Sequence[Sight], what: str) -> None:
         for sight in sights:
             headers = {} if sight.after is None else {"Min-Journal-Offset": str(sight.after)}
-            self.house.told.take(sight, other.ask("GET", sight.path, headers=headers), what)
+            self.house.sightings.take(sight, other.ask("GET", sight.path, headers=headers), what)
 
     def do(self, method: str, path: str, body: Any = None) -> tuple[Any, int]:
         """What is answered, which must be no refusal, and the offset that it shows."""
@@ -383,7 +383,7 @@ def strangers(place: Place, count: int) -> Iterator[tuple[str, str]]:
     return iter([(one.client.id, one.secret) for one in made])
 
 
-def read_everywhere(place: Place, seed: int, processes: int, writes: int) -> Told:
+def read_everywhere(place: Place, seed: int, processes: int, writes: int) -> Sightings:
     """Writes and reads, then a hard end of all processes, and what one alone shows right afterwards."""
     fresh = strangers(place, (writes + WRITERS) * (processes - 1) + WRITERS)
     with contextlib.ExitStack() as stack:
@@ -403,7 +403,7 @@ def read_everywhere(place: Place, seed: int, processes: int, writes: int) -> Tol
         for writer in writers:
             with house.stranger(again.port) as other:
                 writer.look(other, writer.all_there_is(), f"writer {writer.number}, after the end")
-    told = house.told
+    told = house.sightings
     print(
         f"{place.journal_url[:6]}, seed {seed}: {processes} processes, {told.writes.total()} writes,"
         f" {told.reads} reads: {len(told.wrong)} wrong, {len(told.denied)} falsely not found,"

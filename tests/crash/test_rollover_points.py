@@ -67,7 +67,7 @@ def assert_once(life: Life, accounts: list[str]) -> None:
     placed = [one for one in life.facts(Placed) if one.purpose == "rollover"]
     assert sorted(one.account for one in placed) == sorted(accounts)
     for kind in (RolloverReserved, RolloverPaid, PositionMatured):
-        assert [len(life.told(account, kind)) for account in accounts] == [1] * ACCOUNTS, kind
+        assert [len(life.facts_of(account, kind)) for account in accounts] == [1] * ACCOUNTS, kind
     assert [one.reason for one in life.facts(Cancelled)] == ["matured"]
     facts = [one.fact for page in life.works.journal.pages() for one in page]
     spent = [leg.amount for fact in facts for leg in moves.legs(fact) if leg.place == "receivable"]

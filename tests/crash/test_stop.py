@@ -23,7 +23,7 @@ def stopped_under_load(
     found: list[str] = []
     slowest_s = 0.0
     for _ in range(times):
-        before = len(siege.clients.told)
+        before = len(siege.clients.exchanges)
         with (
             siege.start() as served,
             Load(siege.clients, served.port, siege.accounts, threads=8) as load,
@@ -33,16 +33,18 @@ def stopped_under_load(
             signalled_s = monotonic()
             stop(served)
             slowest_s = max(slowest_s, monotonic() - signalled_s)
-        for place, one in enumerate(siege.clients.told[before:], before):
+        for place, one in enumerate(siege.clients.exchanges[before:], before):
             if one.status is None and one.sent_s < signalled_s:
                 found.append(f"dropped: {one}, sent {signalled_s - one.sent_s:.4f} s before the stop")
             if one.status is None or one.status >= 500:
                 # Without a word of success there must be nothing: such a request may be sent elsewhere.
-                siege.clients.told[place] = replace(one, is_definite=True)
+                siege.clients.exchanges[place] = replace(one, is_definite=True)
         siege.clients.open_writes.clear()
-        found += [f"told {one}" for one in siege.clients.told[before:] if (one.status or 0) >= 500]
-    print(f"{times} stops, {len(siege.clients.told)} writes, the slowest took {slowest_s:.2f} s")
-    return found + invariants.check(journal_url, told=siege.clients.told), slowest_s
+        found += [
+            f"answered {one}" for one in siege.clients.exchanges[before:] if (one.status or 0) >= 500
+        ]
+    print(f"{times} stops, {len(siege.clients.exchanges)} writes, the slowest took {slowest_s:.2f} s")
+    return found + invariants.check(journal_url, exchanges=siege.clients.exchanges), slowest_s
 
 
 def test_a_stop_under_load_drops_no_request(journal_url: str, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from engine.journal.journal import Journal
 from engine.journal.writer import Append
 from engine.kernel.fact import Recorded
 from tests.support.checkers import invariants
+from tests.support.engines.desk_clients import DeskClient
 from tests.support.engines.desks import INSTRUMENT, TENANT, Shop, codes, open_shop
-from tests.support.receivers.telling import Teller
 
 BUYS, CASH = 200, "1234.56"
 ACCEPTED = 12  # floor(1234.56 / 100.00)
@@ -40,15 +40,15 @@ ACCEPTED = 12  # floor(1234.56 / 100.00)
 
 def conflict(shop: Shop, journal_url: str) -> list[str]:
     """200 buys of 100.00 at once, of an account that the desk has seen before."""
-    account, teller = shop.open(CASH), Teller()
-    answers = teller.ask(shop.desk, [shop.buying(account) for _ in range(BUYS)])
-    return faults(answers, teller, journal_url)
+    account, client = shop.open(CASH), DeskClient()
+    answers = client.ask(shop.desk, [shop.buying(account) for _ in range(BUYS)])
+    return faults(answers, client, journal_url)
 
 
-def faults(answers: Sequence[Outcome | Exception], teller: Teller, journal_url: str) -> list[str]:
+def faults(answers: Sequence[Outcome | Exception], client: DeskClient, journal_url: str) -> list[str]:
     """What is wrong with the answers, and with the journal."""
     wanted = {"Outcome": ACCEPTED, "insufficient_funds": BUYS - ACCEPTED}
-    found = invariants.check(journal_url, told=teller.told)
+    found = invariants.check(journal_url, exchanges=client.exchanges)
     return found if codes(answers) == wanted else [f"answered: {dict(codes(answers))}", *found]
 
 
@@ -71,32 +71,32 @@ def test_also_of_an_account_opened_in_the_same_moment(shop: Shop, journal_url: s
     ]  # fmt: skip
     for command in first:
         shop.desk.do(command)
-    teller = Teller()
+    client = DeskClient()
     with open_shop(journal_url) as fresh:
-        answers = teller.ask(fresh.desk, [fresh.buying(account) for _ in range(BUYS)])
-    assert faults(answers, teller, journal_url) == []
+        answers = client.ask(fresh.desk, [fresh.buying(account) for _ in range(BUYS)])
+    assert faults(answers, client, journal_url) == []
 
 
 def test_three_desks_at_once_accept_no_more(shop: Shop, journal_url: str) -> None:
     """Three sets of caches on one journal, each with its writer and its share of the buys."""
     account, start = shop.open(CASH), Barrier(3)
-    tellers = [Teller() for _ in range(3)]
+    clients = [DeskClient() for _ in range(3)]
     answers: list[Outcome | Exception] = []
 
-    def buy(teller: Teller, count: int) -> None:
+    def buy(client: DeskClient, count: int) -> None:
         with open_shop(journal_url) as one:
             buys = [one.buying(account) for _ in range(count)]
             start.wait(30)
-            answers.extend(teller.ask(one.desk, buys))
+            answers.extend(client.ask(one.desk, buys))
 
-    threads = [Thread(target=buy, args=(t, n)) for t, n in zip(tellers, (67, 67, 66), strict=True)]
+    threads = [Thread(target=buy, args=(t, n)) for t, n in zip(clients, (67, 67, 66), strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    everybody = Teller()
-    everybody.told = [one for teller in tellers for one in teller.told]
-    assert faults(answers, everybody, journal_url) == []
+    everyone = DeskClient()
+    everyone.exchanges = [one for client in clients for one in client.exchanges]
+    assert faults(answers, everyone, journal_url) == []
 
 
 def refused_after_deposit(shop: Shop, other: Shop) -> list[str]:
@@ -175,14 +175,14 @@ def one_key(
     shop: Shop, journal_url: str, keyed: Callable[..., Command] = keyed, times: int = 100
 ) -> list[str]:
     """The same buy with the same key `times` at once, between others, later, and at a fresh desk."""
-    account, teller = shop.open("100000.00"), Teller()
+    account, client = shop.open("100000.00"), DeskClient()
     same = [keyed(shop, account, "one key") for _ in range(times)]
     others = [keyed(shop, account, f"key {number}") for number in range(10)]
-    answers = teller.ask(shop.desk, [*others, *same], keys=[*range(10), *repeat("one key", times)])
-    answers += teller.ask(shop.desk, [keyed(shop, account, "one key")], keys=["one key"])
+    answers = client.ask(shop.desk, [*others, *same], keys=[*range(10), *repeat("one key", times)])
+    answers += client.ask(shop.desk, [keyed(shop, account, "one key")], keys=["one key"])
     with open_shop(journal_url) as fresh:  # remembers nothing, as after a crash
-        answers += teller.ask(fresh.desk, [keyed(fresh, account, "one key")], keys=["one key"])
-    books = invariants.books(journal_url, told=teller.told)
+        answers += client.ask(fresh.desk, [keyed(fresh, account, "one key")], keys=["one key"])
+    books = invariants.books(journal_url, exchanges=client.exchanges)
     orders = books.count("order.placed")
     found = [] if orders == 11 else [f"{orders} orders, wanted are 11"]
     wrong = [answer for answer in answers if not isinstance(answer, Outcome)]
@@ -197,23 +197,23 @@ def test_one_key_is_one_order_and_one_answer(shop: Shop, journal_url: str) -> No
 
 def test_one_key_at_two_desks_at_once_is_one_order(shop: Shop, journal_url: str) -> None:
     account, start = shop.open("100000.00"), Barrier(2)
-    tellers = [Teller() for _ in range(2)]
+    clients = [DeskClient() for _ in range(2)]
 
-    def buy(teller: Teller) -> None:
+    def buy(client: DeskClient) -> None:
         with open_shop(journal_url) as one:
             for number in range(10):
                 buys = [keyed(one, account, str(number)) for _ in range(5)]
                 start.wait(30)
-                teller.ask(one.desk, buys, keys=[number] * 5)
+                client.ask(one.desk, buys, keys=[number] * 5)
 
-    threads = [Thread(target=buy, args=(teller,)) for teller in tellers]
+    threads = [Thread(target=buy, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    told = [one for teller in tellers for one in teller.told]
-    assert [one for one in told if not one.is_done] == []
-    books = invariants.books(journal_url, told=told)
+    exchanges = [one for client in clients for one in client.exchanges]
+    assert [one for one in exchanges if not one.is_done] == []
+    books = invariants.books(journal_url, exchanges=exchanges)
     assert books.problems == []
     assert books.count("order.placed") == 10
 

@@ -17,7 +17,7 @@ import pytest
 from engine.kernel.values import plain
 from tests.crash.points import Trap
 from tests.support.checkers import invariants
-from tests.support.checkers.invariants import Told
+from tests.support.checkers.invariants import Exchange
 from tests.support.servers.served import (
     Answer,
     Clients,
@@ -25,9 +25,9 @@ from tests.support.servers.served import (
     Place,
     Served,
     Write,
+    exchange_of,
     serving,
     token_of,
-    told_of,
     wait_until,
 )
 
@@ -74,9 +74,11 @@ def outcomes(answers: Sequence[tuple[Answer, float, float]]) -> Counter[str]:
     )
 
 
-def telling(writes: Sequence[Write], answers: Sequence[tuple[Answer, float, float]]) -> list[Told]:
+def exchanges_of(
+    writes: Sequence[Write], answers: Sequence[tuple[Answer, float, float]]
+) -> list[Exchange]:
     return [
-        told_of(write, answer, sent_s, answered_s)
+        exchange_of(write, answer, sent_s, answered_s)
         for write, (answer, sent_s, answered_s) in zip(writes, answers, strict=True)
     ]
 
@@ -86,7 +88,7 @@ def test_as_many_buys_are_accepted_as_there_is_cash(served: tuple[Served, Http],
     process, http = served
     # An executed buy leaves 0.50 of its 100.00, which comes back.
     left = {plain(Decimal("34.56") + Decimal("0.50") * executed) for executed in range(ACCEPTED + 1)}
-    clients, told = Clients(place, 6), []
+    clients, exchanges = Clients(place, 6), []
     (account,) = clients.set_up(http, 1, CASH)
     for number in range(2):
         if number:  # opened and paid in a moment ago
@@ -96,7 +98,7 @@ def test_as_many_buys_are_accepted_as_there_is_cash(served: tuple[Served, Http],
             clients.deposit(http, account, CASH)
         writes = [clients.buy(account, "100.00") for _ in range(BUYS)]
         answers = at_once(process.port, place.token, writes)
-        told += telling(writes, answers)
+        exchanges += exchanges_of(writes, answers)
         wanted = {"created": ACCEPTED, "400 insufficient_funds": BUYS - ACCEPTED}
         assert outcomes(answers) == wanted
         for answer, _, _ in answers:
@@ -107,7 +109,7 @@ def test_as_many_buys_are_accepted_as_there_is_cash(served: tuple[Served, Http],
         (after,) = at_once(process.port, place.token, [clients.buy(account, "100.00")])
         assert after[0].status == 201, "refused after a deposit that was answered"
     assert clients.unexpected == []
-    found = invariants.check(place.journal_url, told=told)
+    found = invariants.check(place.journal_url, exchanges=exchanges)
     assert [fault for fault in found if "only 0 requests have no answer" not in fault] == []
 
 
@@ -127,7 +129,7 @@ def test_one_key_is_one_order_and_equal_bytes(served: tuple[Served, Http], place
     assert outcomes(at_once(process.port, place.token, [other] * 3)) == {
         "409 idempotency_key_conflict": 3
     }
-    books = invariants.books(place.journal_url, told=telling([write] * 51, answers))
+    books = invariants.books(place.journal_url, exchanges=exchanges_of([write] * 51, answers))
     assert (books.problems, books.count("order.placed")) == ([], 1)
 
 
@@ -168,5 +170,5 @@ def test_an_answer_lost_in_a_crash_is_given_after_it(place: Place) -> None:
         assert {answer.headers.get("Idempotency-Replayed") for answer, _, _ in answers} == {"true"}
         assert len({answer.body for answer, _, _ in answers}) == 1
         assert json.loads(answers[0][0].body)["status"] == "placed"
-    books = invariants.books(place.journal_url, told=telling([write] * 3, answers))
+    books = invariants.books(place.journal_url, exchanges=exchanges_of([write] * 3, answers))
     assert (books.problems, books.count("order.placed")) == ([], 1)

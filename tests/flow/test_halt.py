@@ -138,7 +138,7 @@ def wait_until(is_so: Any) -> None:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Calls a command of the line in this process: its exit code, and what it said."""
 
     def call(command: Any, **words: Any) -> tuple[int, str, str]:
@@ -153,36 +153,36 @@ def told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     return call
 
 
-def test_the_commands_words(told: Any, tmp_path: Path) -> None:
-    assert told(cli.halt, reason="why")[:2] == (2, "")
+def test_the_commands_words(command: Any, tmp_path: Path) -> None:
+    assert command(cli.halt, reason="why")[:2] == (2, "")
     assert not (tmp_path / "data").exists()
     migrate(read_settings(data=str(tmp_path / "data"), environ={}), "live")
-    assert told(access.create, tenant="acme", scope=["trade"])[0] == 0
-    assert told(cli.halt, tenant="acne", reason="why") == (
+    assert command(access.create, tenant="acme", scope=["trade"])[0] == 0
+    assert command(cli.halt, tenant="acne", reason="why") == (
         1, "", "error: bad_settings: no tenant 'acne': `order-engine client list` shows all\n",
     )  # fmt: skip
     (tmp_path / "data" / "master.key").rename(tmp_path / "away")  # whoever halts need not have it
-    assert told(cli.halt, tenant="acme", reason="runaway client")[1] == (
+    assert command(cli.halt, tenant="acme", reason="runaway client")[1] == (
         "trading of acme: now halted\nEvery running process refuses new orders within a second.\n"
         "Accepted orders continue, execution included. To stop sending: `order-engine halt"
         " --execution`.\n"
     )
-    again = told(cli.halt, tenant="acme", reason="other")[1]
+    again = command(cli.halt, tenant="acme", reason="other")[1]
     assert again.startswith("trading of acme: already halted\n")
-    status = told(cli.halt, status=True)[1].splitlines()
+    status = command(cli.halt, status=True)[1].splitlines()
     assert [line.split()[:2] for line in status] == [
         ["of", "trading"],
         ["all", "open"],
         ["acme", "halted"],
     ]
     assert status[2].endswith("Z  runaway client")
-    shown = json.loads(told(cli.halt, status=True, tenant="acme", as_json=True)[1])
+    shown = json.loads(command(cli.halt, status=True, tenant="acme", as_json=True)[1])
     assert [row["trading"] for row in shown["halts"]] == ["open", "halted"]
     assert [row["execution"] for row in shown["halts"]] == ["open", "open"]
-    stopped = told(cli.halt, tenant="acme", reason="the venue too", execution=True)[1].splitlines()
+    stopped = command(cli.halt, tenant="acme", reason="the venue too", execution=True)[1].splitlines()
     assert stopped[0] == "trading of acme: now halted"
     assert stopped[2].startswith("No order is sent to a venue")
-    weaker = told(cli.halt, tenant="acme", reason="send them after all")[1].splitlines()
+    weaker = command(cli.halt, tenant="acme", reason="send them after all")[1].splitlines()
     assert weaker[0] == "trading of acme: already halted"
     stays = (
         "The halt with --execution stays in force. To send orders again while new ones are refused, run"
@@ -191,20 +191,20 @@ def test_the_commands_words(told: Any, tmp_path: Path) -> None:
     assert weaker[2:] == [stopped[2], stays]
     assert (
         stopped
-        == told(cli.halt, tenant="acme", reason="again", execution=True)[1]
+        == command(cli.halt, tenant="acme", reason="again", execution=True)[1]
         .replace("already", "now")
         .splitlines()
     )
-    shown = json.loads(told(cli.halt, status=True, tenant="acme", as_json=True)[1])
+    shown = json.loads(command(cli.halt, status=True, tenant="acme", as_json=True)[1])
     assert (shown["halts"][1]["execution"], shown["halts"][1]["reason"]) == ("halted", "the venue too")
-    told(cli.halt, reason="all")
-    assert told(cli.resume, tenant="acme", reason="repaired")[1].splitlines() == [
+    command(cli.halt, reason="all")
+    assert command(cli.resume, tenant="acme", reason="repaired")[1].splitlines() == [
         "trading of acme: now open",
         "All trading is still halted: `order-engine resume` without --tenant ends it.",
     ]
     for wrong in ({}, {"status": True, "reason": "x"}):
-        assert told(cli.halt, **wrong)[:2] == (2, "")
-    assert told(cli.halt, reason=" ")[2].startswith("error: invalid_param: ")
+        assert command(cli.halt, **wrong)[:2] == (2, "")
+    assert command(cli.halt, reason=" ")[2].startswith("error: invalid_param: ")
 
 
 def test_health_names_the_halts_in_force_and_no_tenant(engine: Engine) -> None:

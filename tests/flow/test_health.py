@@ -29,17 +29,17 @@ LARGE = Finding("disk_low", "x" * 100_000)
 
 
 @pytest.fixture
-def told() -> list[ProbeSource]:
+def reported() -> list[ProbeSource]:
     """What a beat says beside its parts."""
     return []
 
 
 @pytest.fixture
-def served(tmp_path: Path, sqlite_url: str, told: list[ProbeSource]) -> Iterator[Engine]:
+def served(tmp_path: Path, sqlite_url: str, reported: list[ProbeSource]) -> Iterator[Engine]:
     """An engine of its own, which beats as `serve` does."""
     with running(sqlite_url, tmp_path) as engine:
         heartbeats = Heartbeats(engine.journal.datastore.store, define_operations(), "here:1:aa")
-        pulse = Pulse(heartbeats, reported=told)
+        pulse = Pulse(heartbeats, reported=reported)
         look = Probe("journal's writing", pulse.findings, "journal_unwritable")
         engine.services.health.add(look)
         yield engine
@@ -69,7 +69,7 @@ def pragma(store: Store, change: str, back: str) -> Iterator[None]:
     ],
 )
 def test_a_journal_that_takes_no_writes(
-    served: Engine, told: list[ProbeSource], change: str, back: str, code: str
+    served: Engine, reported: list[ProbeSource], change: str, back: str, code: str
 ) -> None:
     """Writes are refused, reads go on, and all resumes by itself."""
     client = served.client()
@@ -82,11 +82,11 @@ def test_a_journal_that_takes_no_writes(
         while (reply := client.post(path, buying("2.00"))).status == 201:
             pass  # pages that are there take a few more
         assert (reply.status, reply.code) == (503, "unavailable")
-        told.append(lambda: [LARGE])
+        reported.append(lambda: [LARGE])
         status, found = reasons(served)
         assert (status, found - {"views_behind"}) == (200, {code})
         assert client.get(f"/accounts/{account}").status == 200
-        told.clear()
+        reported.clear()
     ok(client.post(path, buying("2.00")), 201)
     served.project()
     assert reasons(served) == (200, set())

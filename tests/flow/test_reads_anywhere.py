@@ -28,7 +28,7 @@ from engine.kernel.errors import Unavailable
 from engine.kernel.fact import Envelope, StreamAppend
 from engine.kernel.limits import SNAPSHOT_EVERY
 from projections.ids import derived
-from tests.support.engines.putting_back import put_back, run
+from tests.support.engines.rewinding import execute_behind, rewind_journal
 from tests.support.servers.http_engine import (
     TERMS,
     Engine,
@@ -579,12 +579,12 @@ def test_nothing_is_expected_of_a_journal_that_is_another_one_now(
         engine.project()
         end = engine.journal.head
         ok(client.send("PATCH", f"/accounts/{account}", {"can_withdraw": False}))
-        put_back(journal_url, end)
+        rewind_journal(journal_url, end)
         assert client.get("/accounts").code == "view_behind"
         damage = engine.journal.datastore.damage
         damage.refresh()
         accepted = ("INSERT INTO journal_meta (key, value) VALUES (?, '1')", (LOSSES,))
-        run(journal_url, ("DELETE FROM journal_meta WHERE key = ?", (KEY,)), accepted)
+        execute_behind(journal_url, ("DELETE FROM journal_meta WHERE key = ?", (KEY,)), accepted)
         damage.refresh()
         assert [one["id"] for one in ok(client.get("/accounts"))] == [account]
         assert client.get("/accounts", Min_Journal_Offset=str(end + 1)).code == "offset_in_future"

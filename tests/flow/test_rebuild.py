@@ -27,7 +27,7 @@ from projections.rebuild import RebuildRequest
 from projections.runner import Runner
 from tests.support.engines.prepared import install
 from tests.support.engines.releases import FIRST
-from tests.support.receivers.told import contents
+from tests.support.models.random_facts import contents
 from tests.support.servers.command import on_terminal, run
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 
@@ -52,7 +52,7 @@ def views(settings: Settings) -> Iterator[Views]:
     opened.close()
 
 
-def told(*words: str, settings: Settings) -> Result:
+def command(*words: str, settings: Settings) -> Result:
     """A command, without a process of its own."""
     return CliRunner().invoke(app, [*words, "--data", str(settings.data)])
 
@@ -81,7 +81,7 @@ def test_a_rebuild_says_what_it_did(settings: Settings, views: Views) -> None:
     )
     assert f"folding: {head} of {head} facts, " in done.stderr
     assert "swapping" in done.stderr
-    every = told("rebuild", "--all", "--json", settings=settings)
+    every = command("rebuild", "--all", "--json", settings=settings)
     assert every.exit_code == 0, every.output
     assert json.loads(every.stdout)["views"] == list(views.views)
     assert contents(views) == before
@@ -90,20 +90,21 @@ def test_a_rebuild_says_what_it_did(settings: Settings, views: Views) -> None:
 def test_verify_finds_a_wrong_row_and_rebuild_mends_it(settings: Settings, views: Views) -> None:
     before = contents(views)
     order = spoil(views)
-    found = told("verify", "orders", settings=settings)
+    found = command("verify", "orders", settings=settings)
     assert found.exit_code == 1
     assert "1 differ" in found.stdout
     assert re.search(rf"orders +view_orders +\d+ +changed +{order} +\d+-\d+\n", found.stdout)
-    (one,) = json.loads(told("verify", "--all", "--json", settings=settings).stdout)["findings"]["shown"]
+    every = json.loads(command("verify", "--all", "--json", settings=settings).stdout)
+    (one,) = every["findings"]["shown"]
     assert (one["stream"], one["what"]) == (order, "changed")
-    mended = told("rebuild", "orders", "--keep-old", settings=settings)
+    mended = command("rebuild", "orders", "--keep-old", settings=settings)
     assert (mended.exit_code, "1 differ" in mended.stdout) == (0, True)
     assert contents(views) == before
-    assert told("verify", "--all", settings=settings).exit_code == 0
-    back = told("rollback", "orders", settings=settings)
+    assert command("verify", "--all", settings=settings).exit_code == 0
+    back = command("rollback", "orders", settings=settings)
     assert (back.exit_code, back.stdout.startswith("rolled back orders: ")) == (0, True)
     assert contents(views) != before
-    assert told("rebuild", "orders", settings=settings).exit_code == 0
+    assert command("rebuild", "orders", settings=settings).exit_code == 0
     assert contents(views) == before
 
 
@@ -119,19 +120,19 @@ def test_what_cannot_be_done_is_one_coded_line(settings: Settings) -> None:
         (("retry", "orders", "ord_1"), 1, "not_found: The journal has no stream ord_1."),
         (("rollback", "events"), 1, "nothing_kept: no former tables of events are kept"),
     ):
-        done = told(*words, settings=settings)
+        done = command(*words, settings=settings)
         assert (done.exit_code, done.stdout) == (code, ""), words
         assert f"error: {says}" in done.stderr, words
 
 
 def test_projections_are_listed_with_what_waits_in_them(settings: Settings, views: Views) -> None:
     head = views.offset("orders")
-    lines = told("projections", settings=settings).stdout.splitlines()
+    lines = command("projections", settings=settings).stdout.splitlines()
     assert len(lines) == 1 + len(views.views)
     count = views.query("SELECT count(*) FROM view_orders")[0][0]
     assert count > 60
     assert re.match(rf"orders +live +{head} +0 +{count} +{views.shapes['orders']}", lines[4])
-    assert told("faults", settings=settings).stdout == "no faults\n"
+    assert command("faults", settings=settings).stdout == "no faults\n"
     order = str(views.query("SELECT id FROM view_orders")[0][0])
     with views.writing() as connection:
         connection.exec_driver_sql(
@@ -139,18 +140,18 @@ def test_projections_are_listed_with_what_waits_in_them(settings: Settings, view
             (f"orders {order}", order),
         )
     views.report_blocked("execution", {"ord_1": "unavailable: the venue is mute"})
-    document = json.loads(told("projections", "--json", settings=settings).stdout)
+    document = json.loads(command("projections", "--json", settings=settings).stdout)
     assert {one["name"] for one in document if one["state"] == "quarantined"} == {"orders"}
-    text = told("faults", settings=settings).stdout
+    text = command("faults", settings=settings).stdout
     assert re.search(rf"orders +{order} +9 +KeyError: no\n", text)
     assert re.search(r"execution +ord_1 +unavailable: the venue is mute\n", text)
-    retried = told("retry", "orders", order, settings=settings)
+    retried = command("retry", "orders", order, settings=settings)
     assert (retried.exit_code, retried.stdout) == (0, f"{order} in orders: folded\n")
     for name in ("orders", "events"):
-        again = told("retry", name, order, settings=settings)
+        again = command("retry", name, order, settings=settings)
         assert (again.exit_code, again.stdout, "nothing of it waits" in again.stderr) == (1, "", True)
     views.report_blocked("execution", {})
-    assert told("faults", "--json", settings=settings).stdout.split() == [
+    assert command("faults", "--json", settings=settings).stdout.split() == [
         "{",
         '"views":',
         "[],",
@@ -259,10 +260,10 @@ def test_verify_and_other_readers_leave_views_that_nothing_vouches_for(tmp_path:
     data = tmp_path / "data"
     FIRST.lay(f"sqlite:///{data}/journal.db", data)
     settings = read_settings(data=str(data), environ={})
-    assert told("migrate", "--sandbox", settings=settings).exit_code == 0
+    assert command("migrate", "--sandbox", settings=settings).exit_code == 0
     before = stored_rows(data / "views.db")
     for words in (["projections"], ["faults"], ["doctor"], ["verify", "--all"], ["verify", "orders"]):
-        done = told(*words, settings=settings)
+        done = command(*words, settings=settings)
         assert "are rebuilt" not in done.output, words
         left = {table: rows for table, rows in stored_rows(data / "views.db").items() if table in before}
         assert left == before, words
@@ -293,20 +294,20 @@ def test_verify_is_no_pass_for_views_that_it_could_not_compare(tmp_path: Path) -
     install(settings)
     with closing(open_journal(settings)) as journal, closing(Views(settings.views_url)) as views:
         fill(journal, GenerationPlan(20, 2, 1))
-        found = told("verify", "--all", settings=settings)
+        found = command("verify", "--all", settings=settings)
         assert (found.exit_code, "fill them with `order-engine rebuild --all`" in found.stdout) == (
             1,
             True,
         )
         Runner(journal, views).catch_up()
-        assert told("verify", "--all", settings=settings).exit_code == 0
+        assert command("verify", "--all", settings=settings).exit_code == 0
         views.forget(["orders"])
-        found = told("verify", "--all", settings=settings)
+        found = command("verify", "--all", settings=settings)
         assert (found.exit_code, "fill them with `order-engine rebuild orders`" in found.stdout) == (
             1,
             True,
         )
-        assert told("verify", "events", settings=settings).exit_code == 0
+        assert command("verify", "events", settings=settings).exit_code == 0
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ def test_the_command_line_shows_both_registers(engine: Engine) -> None:
 def test_registers_are_read_at_80_columns_and_know_their_words(engine: Engine) -> None:
     url = engine.journal.datastore.store.url.render_as_string(hide_password=False)
 
-    def told(*words: str) -> Result:
+    def command(*words: str) -> Result:
         return CliRunner().invoke(app, [*words, "--journal-url", url, "--tenant", engine.tenant])
 
     client = engine.client()
@@ -243,7 +243,7 @@ def test_registers_are_read_at_80_columns_and_know_their_words(engine: Engine) -
         engine.journal.datastore.store, "settings.changed", actor="command line", tenant=engine.tenant,
         subject="api, execution, settlement", context={"port": "9", "fees": "*=1%", "log": "default"},
     )  # fmt: skip
-    lines = told("acts", "--deed", "settings.changed").stdout.splitlines()
+    lines = command("acts", "--deed", "settings.changed").stdout.splitlines()
     assert lines[0].endswith("settings.changed  command line")
     detail = " ".join(map(str.strip, lines[1:]))
     assert detail.split("; ")[1:] == [
@@ -252,13 +252,13 @@ def test_registers_are_read_at_80_columns_and_know_their_words(engine: Engine) -
     account = an_account(client, cash="")
     client.post(f"/accounts/{account}/orders", {"side": "up"})
     for words in (("acts",), ("refusals",)):
-        done = told(*words)
+        done = command(*words)
         assert done.exit_code == 0
         assert 0 < max(map(len, done.stdout.splitlines())) <= 80
-    assert told("acts", "--deed", "journal.restored").stdout == "no acts\n"
+    assert command("acts", "--deed", "journal.restored").stdout == "no acts\n"
     for words, known in ((("acts", "--deed", "foo"), "client.created"),
                          (("refusals", "--code", "foo"), "insufficient_funds")):  # fmt: skip
-        done = told(*words)
+        done = command(*words)
         assert (done.exit_code, done.stdout) == (1, ""), words
         assert f"no {words[1][2:]} 'foo'; known are " in done.stderr
         assert known in done.stderr

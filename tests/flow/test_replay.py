@@ -109,7 +109,7 @@ def test_what_has_no_story_is_refused_in_one_line(journal: Journal, stream: str,
     assert len(str(error.value)) < 200
 
 
-def told(data: Path, *words: str) -> dict[str, Any]:
+def replayed(data: Path, *words: str) -> dict[str, Any]:
     """What `replay ... --json` answers."""
     done = CliRunner().invoke(app, ["replay", *words, "--data", str(data), "--json"])
     assert done.exit_code == 0, done.output
@@ -119,22 +119,22 @@ def told(data: Path, *words: str) -> dict[str, Any]:
 
 def test_an_order_as_it_was(data: Path, journal: Journal) -> None:
     order = a_settled_order(journal)
-    whole = told(data, order)["facts"]
+    whole = replayed(data, order)["facts"]
     for number, fact in enumerate(whole, 1):
-        until = told(data, order, "--version", str(number))
+        until = replayed(data, order, "--version", str(number))
         assert (until["version"], until["state"], until["facts"]) == (
             number, fact["state"], whole[:number]
         )  # fmt: skip
     at = [fact["at"] for fact in whole]
-    then = told(data, order, "--asof", at[2])
+    then = replayed(data, order, "--asof", at[2])
     assert len(then["facts"]) == sum(time <= at[2] for time in at) < len(whole)
-    last = told(data, order, "--last", "2")
+    last = replayed(data, order, "--last", "2")
     assert (last["facts"], last["state"]) == (whole[-2:], whole[-1]["state"])
-    assert told(data, order, "--last", "99")["facts"] == whole
+    assert replayed(data, order, "--last", "99")["facts"] == whole
 
 
 def test_an_orders_facts_have_the_legs_of_its_account(data: Path, journal: Journal) -> None:
-    facts = told(data, a_settled_order(journal))["facts"]
+    facts = replayed(data, a_settled_order(journal))["facts"]
     placed, *_, settled = facts
     assert [leg["place"] for leg in placed["legs"]] == ["settled", "reserved"]
     assert placed["legs"][0]["amount"] == f"-{placed['fields']['cash_amount']}"
@@ -145,7 +145,7 @@ def test_an_orders_facts_have_the_legs_of_its_account(data: Path, journal: Journ
 
 def test_each_field_by_the_fact_that_set_it(data: Path, journal: Journal) -> None:
     order = a_settled_order(journal)
-    facts, known = told(data, order)["facts"], told(data, order, "--explain")
+    facts, known = replayed(data, order)["facts"], replayed(data, order, "--explain")
     assert known["set_by"].keys() == known["state"].keys()
     for field, fact in known["set_by"].items():
         version = fact["version"]

@@ -17,7 +17,7 @@ from engine.journal.damage import WENT_BACK
 from engine.journal.journal import Journal
 from engine.kernel.ids import IdSource
 from order_engine.main import app
-from tests.support.engines.putting_back import put_back
+from tests.support.engines.rewinding import rewind_journal
 from tests.support.models.facts import append
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok, running
 from tests.support.servers.served import wait_until
@@ -51,7 +51,7 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
         common = engine.journal.head
         lost = ok(client.post(orders, buying("20.00")), 201)["id"]
         engine.project()
-        put_back(journal_url, common)
+        rewind_journal(journal_url, common)
         wait_until("it is known", lambda: engine.journal.datastore.damage.mark is not None, WITHIN_S * 3)
         for path, body in (
             (orders, buying("5.00")),
@@ -145,7 +145,7 @@ def test_nothing_is_not_found_before_the_journal_is_compared(
         common = engine.journal.head
         lost = ok(client.post(f"/accounts/{account}/orders", buying("20.00")), 201)["id"]
         gone = engine.journal.head
-        put_back(sqlite_url, common)
+        rewind_journal(sqlite_url, common)
         with Journal(sqlite_url, engine_codec()) as other:
             for n in range(gone - common + 1):
                 append(other, n, STREAM, n, ClockAdvanced(1, 1))
@@ -160,7 +160,7 @@ def test_the_command_asks_before_it_does_anything(sqlite_url: str, tmp_path: Pat
         a_market(client)
         an_account(client)
         engine.project()
-        put_back(sqlite_url, 1)
+        rewind_journal(sqlite_url, 1)
         asked = command(tmp_path, sqlite_url, "journal", "accept-loss", "--reason", "x")
         assert asked.exit_code == 1
         assert "are lost permanently" in asked.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.flow.test_event_stream import Ear
-from tests.support.receivers.withholding import unreadable
+from tests.support.engines.unreadable import unreadable
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 from tests.support.servers.http_server import Client
 

@@ -488,7 +488,7 @@ def difference(ours: Any, theirs: Any) -> Any:
 
 
 @contextmanager
-def telling(run: Run) -> Iterator[Run]:
+def with_steps(run: Run) -> Iterator[Run]:
     """A failure inside shows the steps that led to it."""
     try:
         yield run

@@ -20,7 +20,7 @@ from engine.domain.webhook import WebhookChanged, WebhookCreated, WebhookDeleted
 from engine.journal.journal import Journal
 from engine.kernel.fact import Envelope, Fact, Recorded
 from tests.support.engines.prepared import make_journal
-from tests.support.receivers.told import write
+from tests.support.models.random_facts import write
 
 TENANTS = ("acme", "bank")
 NAMES = ("account.suspended", "account.activated")

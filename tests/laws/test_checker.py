@@ -19,7 +19,7 @@ from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from tests.laws.runs import Run
 from tests.support.checkers import checker, invariants
-from tests.support.checkers.invariants import Told
+from tests.support.checkers.invariants import Exchange
 from tests.support.engines.prepared import make_journal
 from tests.support.models.stored_rows import Written, record, sealed, written
 
@@ -220,12 +220,12 @@ def test_every_fault_of_a_sort_is_found(sort: Callable[..., Mutants], words: str
 # --- what clients were told -----------------------------------------------------------------------
 
 
-def answers(facts: list[checker.Fact]) -> list[Told]:
+def answers(facts: list[checker.Fact]) -> list[Exchange]:
     """What the clients of a journal were told, one after the other, each place with a key."""
     books = invariants.judge(facts)
     ends = {row.command: row.position for row in books.rows}
     return [
-        Told(
+        Exchange(
             row.what, sent_s=row.position, answered_s=row.position + 0.5, status=201, id=row.stream,
             offset=ends[row.command], key=f"key {row.stream}", body=row.stream.encode(),
             words={"status": "placed"},
@@ -235,48 +235,48 @@ def answers(facts: list[checker.Fact]) -> list[Told]:
     ]  # fmt: skip
 
 
-def complaints(facts: list[checker.Fact], told: list[Told]) -> list[str]:
+def complaints(facts: list[checker.Fact], exchanges: list[Exchange]) -> list[str]:
     books = invariants.judge(facts)
-    return invariants.complaints(books, told)
+    return invariants.complaints(books, exchanges)
 
 
-def unsaid(one: Told) -> Told:
+def unsaid(one: Exchange) -> Exchange:
     return replaced(one, status=None, answered_s=None, id=None, offset=None)
 
 
-LIES: dict[str, Callable[[list[Told]], list[Told]]] = {
-    "I1: order.placed nobody": lambda told: [*told, replaced(told[-1], id="nobody", key="other")],
-    "the journal ends at": lambda told: [*told[:-1], replaced(told[-1], offset=10**6)],
-    "is not where its append ends": lambda told: [replaced(told[0], offset=told[0].offset + 1)],
-    "no such thing": lambda told: [replaced(told[-1], offset=1, sent_s=0.0), *told[:-1]],
-    "'filled' was answered": lambda told: [replaced(told[0], words={"status": "filled"}), *told[1:]],
-    "was answered in 2 ways": lambda told: [replaced(told[0], key=told[1].key), *told[1:]],
-    "no answer named": lambda told: told[1:],
-    "only 0 requests have no answer": lambda told: [
-        replaced(told[0], status=400, id=None, offset=None), *told[1:]
+LIES: dict[str, Callable[[list[Exchange]], list[Exchange]]] = {
+    "I1: order.placed nobody": lambda given: [*given, replaced(given[-1], id="nobody", key="other")],
+    "the journal ends at": lambda given: [*given[:-1], replaced(given[-1], offset=10**6)],
+    "is not where its append ends": lambda given: [replaced(given[0], offset=given[0].offset + 1)],
+    "no such thing": lambda given: [replaced(given[-1], offset=1, sent_s=0.0), *given[:-1]],
+    "'filled' was answered": lambda given: [replaced(given[0], words={"status": "filled"}), *given[1:]],
+    "was answered in 2 ways": lambda given: [replaced(given[0], key=given[1].key), *given[1:]],
+    "no answer named": lambda given: given[1:],
+    "only 0 requests have no answer": lambda given: [
+        replaced(given[0], status=400, id=None, offset=None), *given[1:]
     ],
-    "only 1 requests have no answer": lambda told: [
-        *(replaced(unsaid(one), key="one") for one in told[:2]), *told[2:]
+    "only 1 requests have no answer": lambda given: [
+        *(replaced(unsaid(one), key="one") for one in given[:2]), *given[2:]
     ],
-    "I10": lambda told: [replaced(told[0], sent_s=10.0**6, answered_s=10.0**6 + 1), *told[1:]],
+    "I10": lambda given: [replaced(given[0], sent_s=10.0**6, answered_s=10.0**6 + 1), *given[1:]],
 }  # fmt: skip
-"""Words of the complaint -> what is told instead of the truth."""
+"""Words of the complaint -> what is given instead of the truth."""
 
 
 def test_the_truth_raises_no_complaint() -> None:
     for seed in SEEDS:
         facts = sealed(valid(seed))
-        told = answers(facts)
-        if len(told) < 2:
+        exchanges = answers(facts)
+        if len(exchanges) < 2:
             continue
-        assert complaints(facts, told) == []
-        replay = replaced(told[0], sent_s=10.0**6, answered_s=10.0**6 + 1, is_replay=True)
-        assert complaints(facts, [*map(unsaid, told[:2]), *told[2:]]) == []
-        assert complaints(facts, [*told, replay]) == []
+        assert complaints(facts, exchanges) == []
+        replay = replaced(exchanges[0], sent_s=10.0**6, answered_s=10.0**6 + 1, is_replay=True)
+        assert complaints(facts, [*map(unsaid, exchanges[:2]), *exchanges[2:]]) == []
+        assert complaints(facts, [*exchanges, replay]) == []
 
 
 @pytest.mark.parametrize(("words", "lie"), LIES.items(), ids=list(LIES))
-def test_every_lie_is_found(words: str, lie: Callable[[list[Told]], list[Told]]) -> None:
+def test_every_lie_is_found(words: str, lie: Callable[[list[Exchange]], list[Exchange]]) -> None:
     facts = sealed(valid(0))
     found = complaints(facts, lie(answers(facts)))
     assert any(words in complaint for complaint in found), found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.laws.lives import Life
-from tests.laws.runs import telling
+from tests.laws.runs import with_steps
 from tests.laws.test_audit import audited
 from tests.support.checkers.invariants import judge
 from tests.support.models.stored_rows import sealed, written
@@ -20,7 +20,7 @@ CLOSED_BEFORE_THE_SPLIT = (243, 444)
 
 def agree(seeds: range, *, twice: bool = False) -> None:
     for seed in seeds:
-        with telling(Life(seed, twice=twice)) as life:
+        with with_steps(Life(seed, twice=twice)) as life:
             life.go(STEPS)  # the world checks I3-I6 after every single fact
             life.agree()
 
@@ -38,7 +38,7 @@ def test_the_integer_model_agrees_in_a_thousand_lives(first: int) -> None:
 
 def test_money_and_units_are_conserved_at_every_step() -> None:
     for seed in range(10):
-        with telling(Life(seed)) as life:
+        with with_steps(Life(seed)) as life:
             for _ in range(STEPS):
                 life.go(1)
                 life.agree()

@@ -17,7 +17,7 @@ from engine.domain.moves import MOVES
 from engine.domain.script import ScriptFact
 from engine.domain.stored import STORED
 from engine.kernel.fact import Fact
-from tests.laws.runs import Run, telling
+from tests.laws.runs import Run, with_steps
 
 FEW, FEW_LONG, MANY = 250, 75, 2_000
 """Runs of few and of many steps in `make test`, and of either under `make torture`: others each time.
@@ -49,7 +49,7 @@ def test_the_same_three_laws_hold_in_two_thousand_runs(seed: int) -> None:
 
 def keep_three_laws(seed: int) -> None:
     """Three laws over the same run."""
-    with telling(Run(seed)) as run:
+    with with_steps(Run(seed)) as run:
         run.go(SHORT)  # the world checks I3-I6 after every single fact
         run.world.check_conservation()
         run.model.check()
@@ -72,7 +72,7 @@ def test_doing_it_twice_decides_nothing_in_two_thousand_runs(seed: int) -> None:
 
 
 def do_it_twice(seed: int) -> None:
-    with telling(Run(seed, twice=True)) as run:
+    with with_steps(Run(seed, twice=True)) as run:
         run.go(SHORT)
 
 
@@ -96,7 +96,7 @@ def test_the_integer_model_agrees_in_two_thousand_runs(seed: int) -> None:
 
 
 def agree_with_the_model(seed: int) -> None:
-    with telling(Run(seed)) as run:
+    with with_steps(Run(seed)) as run:
         run.go(LONG)
         run.agree()
 

@@ -148,7 +148,7 @@ def test_runs_reach_every_fault_answer_and_fact(monkeypatch: pytest.MonkeyPatch)
         simulation.run()
         struck += simulation.struck
         kinds |= {type(recorded.fact).__name__ for recorded in simulation.facts}
-        for one in simulation.told:
+        for one in simulation.exchanges:
             if isinstance(one.answer, Refused):
                 answers[one.answer.code] += 1
             elif isinstance(one.answer, Outcome):

@@ -22,7 +22,7 @@ from projections.database import Views
 from projections.rebuild import RebuildRequest
 from projections.runner import Runner
 from tests.support.engines.prepared import make_journal
-from tests.support.receivers.told import Contents, contents, folded, shown, told, write
+from tests.support.models.random_facts import Contents, contents, folded, random_facts, shown, write
 
 SEEDS = st.integers(0, 2**40)
 STEPS = 60
@@ -62,7 +62,7 @@ def caught_up(journal: Journal, url: str, page: int) -> Contents:
 @law(3)
 @given(SEEDS)
 def test_page_size_does_not_change_a_view(fresh: Callable[[str], str], seed: int) -> None:
-    facts = told(seed, STEPS)
+    facts = random_facts(seed, STEPS)
     expected = folded(facts)
     with journal_of(fresh("journal"), facts) as journal:
         for page in (1, 7):
@@ -74,7 +74,7 @@ def test_page_size_does_not_change_a_view(fresh: Callable[[str], str], seed: int
 def test_a_page_that_comes_again_changes_nothing(
     fresh: Callable[[str], str], seed: int, page: int
 ) -> None:
-    facts = told(seed, STEPS)
+    facts = random_facts(seed, STEPS)
     with journal_of(fresh("journal"), facts) as journal:
         views = Views(fresh("views"))
         runners = [Runner(journal, views, page=page), Runner(journal, views, page=page + 1)]
@@ -88,7 +88,7 @@ def test_a_page_that_comes_again_changes_nothing(
 @law(3)
 @given(SEEDS)
 def test_rebuilt_is_live(fresh: Callable[[str], str], seed: int) -> None:
-    facts = told(seed, STEPS)
+    facts = random_facts(seed, STEPS)
     half = len(facts) // 2
     with journal_of(fresh("journal"), facts[:half]) as journal:
         views = Views(fresh("views"))
@@ -110,7 +110,7 @@ def test_rebuilt_is_live(fresh: Callable[[str], str], seed: int) -> None:
 
 def test_both_databases_hold_the_same_bytes(fresh: Callable[[str], str], postgres_url: str) -> None:
     for seed in (11,):
-        facts = told(seed, STEPS)
+        facts = random_facts(seed, STEPS)
         with journal_of(fresh("journal"), facts) as journal:
             ours = caught_up(journal, fresh("views"), 50)
             theirs = caught_up(journal, postgres_url, 50)
@@ -120,7 +120,7 @@ def test_both_databases_hold_the_same_bytes(fresh: Callable[[str], str], postgre
 @law(25)
 @given(SEEDS)
 def test_the_ledger_of_a_currency_sums_to_its_balance(seed: int) -> None:
-    tables = folded(told(seed, STEPS))
+    tables = folded(random_facts(seed, STEPS))
     sums: dict[tuple[str, str], Decimal] = {}
     for _, _, account, _, _ in tables["view_transactions"].values():
         sums[account, ""] = Decimal(0)
@@ -139,6 +139,6 @@ def test_the_ledger_of_a_currency_sums_to_its_balance(seed: int) -> None:
 @given(SEEDS)
 def test_every_resource_has_its_events_without_a_gap(seed: int) -> None:
     seen: dict[str, list[int]] = {}
-    for event in shown(folded(told(seed, STEPS))["view_events"].values()):
+    for event in shown(folded(random_facts(seed, STEPS))["view_events"].values()):
         seen.setdefault(event["resource"]["id"], []).append(event["sequence"])
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen.values()), seen

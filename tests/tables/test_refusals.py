@@ -429,7 +429,7 @@ webhook to an address              |invalid_param                   |url:not_pub
 ROWS = rows(TABLE)
 
 
-def told(refused: Refused) -> str:
+def context_of(refused: Refused) -> str:
     """The context in one line: bad values as path:code, the rest as name=value."""
     context = dict(refused.context)
     words = [f"{param['path']}:{param['code']}" for param in context.pop("params", ())]
@@ -440,7 +440,7 @@ def told(refused: Refused) -> str:
 def test_refusal(row: dict[str, str]) -> None:
     made = SITUATIONS[row["situation"]]()
     assert made.refused is not None
-    assert (made.refused.code, told(made.refused)) == (row["code"], row["context"])
+    assert (made.refused.code, context_of(made.refused)) == (row["code"], row["context"])
     assert is_sentence(made.refused.detail)
 
 

@@ -27,7 +27,7 @@ def opened() -> Book:
     return Book("lse", {"ord_1": TICKET}.get)
 
 
-def told(book: Book, *messages: list[tuple[int, str]]) -> list[str]:
+def reports_of(book: Book, *messages: list[tuple[int, str]]) -> list[str]:
     """What the stream has after these messages: kinds, or codes of faults."""
     taken = [book.take(message) for message in messages]
     kinds = [report.kind for _, report in book.reports(0)]
@@ -53,20 +53,20 @@ def told(book: Book, *messages: list[tuple[int, str]]) -> list[str]:
     ],
 )  # fmt: skip
 def test_reports_of_messages(messages: list[list[tuple[int, str]]], kinds: list[str]) -> None:
-    assert told(opened(), *messages) == kinds
+    assert reports_of(opened(), *messages) == kinds
 
 
 def test_an_order_that_was_filled_by_a_trade_out_of_order_ends_by_its_status() -> None:
     book = opened()
-    told(book, LAST, FIRST)
+    reports_of(book, LAST, FIRST)
     assert book.of("ord_1").standing == "open"
-    assert told(book, changed(STATUS, "39=2 14=10")) == ["trade", "trade", "ended"]
+    assert reports_of(book, changed(STATUS, "39=2 14=10")) == ["trade", "trade", "ended"]
     assert book.of("ord_1").standing == "over"
 
 
 def test_old_news_do_not_open_an_order_again() -> None:
     book = opened()
-    told(book, FIRST, LAST, changed(NEW, "43=Y"))
+    reports_of(book, FIRST, LAST, changed(NEW, "43=Y"))
     assert book.of("ord_1").standing == "over"
 
 
@@ -83,16 +83,16 @@ def test_a_trade_of_another_side_counts_for_nothing() -> None:
     """The rules park such a trade. The order does not end without it."""
     book = opened()
     wrong = changed(FIRST, "54=2")
-    assert told(book, wrong, LAST) == ["trade", "trade", "unbooked_trades"]
+    assert reports_of(book, wrong, LAST) == ["trade", "trade", "unbooked_trades"]
     assert book.of("ord_1").booked == Decimal(6)
-    assert told(Book("lse", {}.get), wrong) == ["trade"]
+    assert reports_of(Book("lse", {}.get), wrong) == ["trade"]
 
 
 def test_a_bust_is_reported_and_the_order_does_not_end() -> None:
     book = opened()
     bust = changed(NEW, "17=E2 150=H 39=1 19=E1 14=0")
     cancelled = changed(NEW, "17=E3 150=4 39=4 14=0")
-    assert told(book, FIRST, bust, cancelled) == ["trade", "trade_bust", "unbooked_trades"]
+    assert reports_of(book, FIRST, bust, cancelled) == ["trade", "trade_bust", "unbooked_trades"]
 
 
 def test_orders_and_cancels_that_went_out_are_noted() -> None:
@@ -103,7 +103,7 @@ def test_orders_and_cancels_that_went_out_are_noted() -> None:
     book.sent(fields("35=0"))
     assert book.of("ord_1").sent == {"ord_1", "ord_1.4"}
     assert book.open_orders() == ["ord_1"]
-    told(book, FIRST, LAST)
+    reports_of(book, FIRST, LAST)
     assert book.open_orders() == []
 
 
@@ -111,13 +111,13 @@ def test_a_refused_message_is_remembered_until_the_venue_knows_the_order() -> No
     book = opened()
     book.take(fields("35=j 372=D 379=ord_1 380=3 58=closed"))
     assert "closed" in book.of("ord_1").rejected
-    told(book, NEW)
+    reports_of(book, NEW)
     assert book.of("ord_1").rejected == ""
 
 
 def test_reports_are_dropped_once_they_were_fetched() -> None:
     book = opened()
-    told(book, FIRST, LAST)
+    reports_of(book, FIRST, LAST)
     numbers = [number for number, _ in book.reports(0)]
     assert [number for number, _ in book.reports(numbers[0])] == numbers[1:]
     assert book.reports(numbers[-1]) == []

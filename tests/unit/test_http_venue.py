@@ -123,7 +123,7 @@ def test_a_cancel_is_posted_under_its_reference(answers: Answers, venue: HttpVen
 
 
 def test_the_answer_about_an_order_has_its_reports(answers: Answers, venue: HttpVenue) -> None:
-    answers.body = told()
+    answers.body = report()
     assert venue.status(ORDER) == VenueStatus(
         "open",
         [
@@ -140,7 +140,7 @@ def test_a_connection_is_used_again(answers: Answers, venue: HttpVenue) -> None:
     assert len(answers.connections) == 1
 
 
-def told(**words: Any) -> bytes:
+def report(**words: Any) -> bytes:
     """An answer about an open order with one report."""
     report = {
         "execution_reference": "x1", "exec_type": "trade", "price": "99.50", "quantity": "1",
@@ -159,11 +159,11 @@ NO_ANSWERS: dict[str, dict[str, Any]] = {
     "no status": {"body": b"{}"},
     "another status": {"body": b'{"status": "gone"}'},
     "reports that are none": {"body": b'{"status": "open", "reports": [{}]}'},
-    "an unknown kind of report": {"body": told(exec_type="filled")},
-    "a number that is none": {"body": told(price="1e3")},
-    "a number that is a float": {"body": told(price=1.5)},
-    "a time without a zone": {"body": told(executed_at="2026-03-12T14:30:00")},
-    "a field that we do not know": {"body": told(qty="1")},
+    "an unknown kind of report": {"body": report(exec_type="filled")},
+    "a number that is none": {"body": report(price="1e3")},
+    "a number that is a float": {"body": report(price=1.5)},
+    "a time without a zone": {"body": report(executed_at="2026-03-12T14:30:00")},
+    "a field that we do not know": {"body": report(qty="1")},
     "an answer cut short": {"body": b'{"status": "unknown"}', "length": 100},
     "an answer that is too long": {"body": b" " * (1024 * 1024) + b'{"status": "unknown"}'},
 }  # fmt: skip

@@ -24,7 +24,7 @@ from engine.kernel.fact import Fact
 from projections.actions import CorporateActionBody, CouponBody, DividendBody
 from tests.golden.samples import DAY
 from tests.support.engines.world import World
-from tests.support.receivers.told import folded, recorded, shown
+from tests.support.models.random_facts import folded, recorded, shown
 from tests.unit.test_views import bought
 
 AT_US = 9

@@ -26,7 +26,7 @@ WRONG = {
 BESIDE = {"nats_subject": {"nats_url": "nats://h:1"}}
 
 
-def told(words: list[str], env: dict[str, str], tmp_path: Path) -> Result:
+def command(words: list[str], env: dict[str, str], tmp_path: Path) -> Result:
     data = {variable("data"): str(tmp_path / "data")}
     return CliRunner(env=data | env).invoke(app, words)
 
@@ -42,7 +42,7 @@ def test_it_says_where_and_what_was_said(name: str, source: str, tmp_path: Path)
         file.touch(0o600)
         file.write_text("".join(f"{one} = {json.dumps(text)}\n" for one, text in words.items()))
         env, place = {CONFIG: str(file)}, f"{name} in {file}"
-    done = told(["config", "--json"], env, tmp_path)
+    done = command(["config", "--json"], env, tmp_path)
     assert done.exit_code == 2
     error = json.loads(done.stderr)["error"]
     assert error["code"] == "bad_settings"
@@ -61,7 +61,7 @@ def test_it_says_where_and_what_was_said(name: str, source: str, tmp_path: Path)
     ],
 )
 def test_an_option_is_named_as_one(words: list[str], place: str, tmp_path: Path) -> None:
-    done = told(["serve", *words], {}, tmp_path)
+    done = command(["serve", *words], {}, tmp_path)
     assert done.exit_code == 2
     assert done.stderr.startswith(f"error: bad_settings: {place}")
 
@@ -91,7 +91,7 @@ def test_a_name_is_only_near_if_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_config_refuses_what_serve_refuses(env: dict[str, str], tmp_path: Path) -> None:
-    done = told(["config"], env, tmp_path)
+    done = command(["config"], env, tmp_path)
     assert done.exit_code != 0, done.output
     assert done.stderr.startswith("error: ")
 
@@ -101,7 +101,7 @@ def test_config_shows_what_is_effective(kind: str, age: str, tmp_path: Path) -> 
     install(read_settings(data=str(tmp_path / "data"), environ={}), kind)  # type: ignore[arg-type]
     rows = {
         row["setting"]: row
-        for row in json.loads(told(["config", "--json"], {}, tmp_path).stdout)["settings"]
+        for row in json.loads(command(["config", "--json"], {}, tmp_path).stdout)["settings"]
     }
     assert (rows["kind"]["value"], rows["kind"]["source"]) == (kind, "journal")
     assert rows["price_max_age"]["value"] == age
@@ -115,10 +115,10 @@ def test_trading_is_halted_whatever_else_is_wrong(env: dict[str, str], tmp_path:
     install(read_settings(data=str(tmp_path / "data"), environ={}))
     (name,) = env
     for words in (["halt", "--reason", "x"], ["resume", "--reason", "x"]):
-        done = told(words, env, tmp_path)
+        done = command(words, env, tmp_path)
         assert done.exit_code == 0, done.output
         assert done.stderr.startswith(f"warning: {name}")
-    done = told(["doctor", "--json"], env, tmp_path)
+    done = command(["doctor", "--json"], env, tmp_path)
     first, *_ = json.loads(done.stdout)["checks"]
     assert (done.exit_code, first["name"], first["verdict"]) == (1, "settings", "fault")
     assert first["value"].startswith(name)

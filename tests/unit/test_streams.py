@@ -218,7 +218,7 @@ def test_a_quiet_stream_says_where_it_is(world: World) -> None:
 RESOURCES = ("ord_1", "ord_2", "ord_bad", "ord_1", "ord_bad", "ord_2", "ord_bad")
 
 
-def told(wire: Wire) -> list[str]:
+def events_of(wire: Wire) -> list[str]:
     """All but places."""
     return [one for one in wire.said if not one.isdigit()]
 
@@ -241,19 +241,19 @@ def test_one_resource_is_withheld_and_the_others_notice_nothing(world: World, af
         wire = Wire()
         task = asyncio.create_task(world.streams.run(stream(after), wire))
         flowing = [n for n, resource in enumerate(RESOURCES, 1) if resource != "ord_bad" and n > after]
-        await until(lambda: len(told(wire)) == len(flowing) + 1)
-        assert [one for one in told(wire) if one[0] == "+"] == [f"+{n}" for n in flowing]
-        assert "withheld ord_bad 3" in told(wire)
+        await until(lambda: len(events_of(wire)) == len(flowing) + 1)
+        assert [one for one in events_of(wire) if one[0] == "+"] == [f"+{n}" for n in flowing]
+        assert "withheld ord_bad 3" in events_of(wire)
 
         world.release("ord_bad")
         world.add(resource="ord_bad")
         await world.streams.look()
         await until(lambda: "+9" in wire.said)
         late = [f'late {{"n":{n}}}' for n in (3, 5, 7) if n <= max(after, 7)]
-        assert told(wire)[len(flowing) + 1 :] == ["released ord_bad 3", *late, "+9"]
+        assert events_of(wire)[len(flowing) + 1 :] == ["released ord_bad 3", *late, "+9"]
         world.streams.stop()
         await asyncio.gather(task, theirs)
-        assert told(rival) == ["+8", "server_stopping"]
+        assert events_of(rival) == ["+8", "server_stopping"]
 
     running(context())
 
@@ -266,7 +266,7 @@ def test_who_was_away_is_sent_what_was_released_meanwhile(world: World) -> None:
         await world.streams.place()
         wire = Wire()
         await world.streams.run(stream(0, follow=False), wire)
-        assert told(wire) == ["+1", "+2", "+4", "withheld ord_bad 3", "+6", "caught_up"]
+        assert events_of(wire) == ["+1", "+2", "+4", "withheld ord_bad 3", "+6", "caught_up"]
         assert b'"withheld":1' in wire.words, "these were not all"
         world.release("ord_bad")
         world.add()
@@ -274,11 +274,11 @@ def test_who_was_away_is_sent_what_was_released_meanwhile(world: World) -> None:
         again = Wire()
         await world.streams.run(stream(6, follow=False), again)
         late = ['late {"n":3}', 'late {"n":5}']
-        assert told(again) == ["released ord_bad 3", *late, "+7", "+8", "caught_up"]
+        assert events_of(again) == ["released ord_bad 3", *late, "+7", "+8", "caught_up"]
         assert b'"withheld"' not in again.words
         beyond = Wire()
         await world.streams.run(stream(8, follow=False), beyond)
-        assert told(beyond) == ["caught_up"], "it came by while all was shown"
+        assert events_of(beyond) == ["caught_up"], "it came by while all was shown"
 
     running(context())
 
@@ -299,7 +299,7 @@ def test_a_page_read_before_the_release_lacks_nothing_after_it(world: World) -> 
         await world.streams.look()
         wire = Wire()
         await world.streams.run(stream(0, follow=False), wire)
-        assert told(wire) == [*(f"+{n}" for n in range(1, 8)), "caught_up"]
+        assert events_of(wire) == [*(f"+{n}" for n in range(1, 8)), "caught_up"]
         world.streams.stop()
         await held
 
@@ -320,7 +320,7 @@ def test_a_stream_of_one_resource_hears_of_no_other(world: World) -> None:
         }.items():
             wire = Wire()
             await world.streams.run(stream(0, follow=False, resource=resource), wire)
-            assert told(wire) == expected, resource
+            assert events_of(wire) == expected, resource
 
     running(context())
 
@@ -510,7 +510,7 @@ def test_a_client_that_takes_nothing_holds_no_more_than_its_share(
         wire = Wire()
         good = Stream(EventFilter("acme"), 0, lambda: None, client="good", until=20)
         await world.streams.run(good, wire)
-        assert told(wire) == [*(f"+{n}" for n in range(1, 21)), "caught_up"]
+        assert events_of(wire) == [*(f"+{n}" for n in range(1, 21)), "caught_up"]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -44,7 +44,7 @@ def opened(delay_us: int = 0) -> tuple[SimulatedVenue, Clock]:
     return SimulatedVenue(clock, delay_us), clock
 
 
-def told(venue: SimulatedVenue, after: int = 0) -> list[str]:
+def reports_of(venue: SimulatedVenue, after: int = 0) -> list[str]:
     """Kinds of the reports, with the quantity where there is one."""
     reports = [numbered.report for numbered in venue.reports(after)]
     return [f"{r.kind} {r.quantity}" if r.quantity is not None else r.kind for r in reports]
@@ -80,7 +80,7 @@ def test_answers_by_value(row: dict[str, str]) -> None:
             trading_increment=Decimal(row["increment"]),
         )
     )
-    assert ", ".join(told(venue)) == row["answers"]
+    assert ", ".join(reports_of(venue)) == row["answers"]
 
 
 def test_a_trade_is_at_the_tickets_price_and_names_its_order() -> None:
@@ -104,11 +104,11 @@ def test_submitting_twice_executes_once() -> None:
 def test_a_delay_holds_the_reports_back() -> None:
     venue, clock = opened(DELAY_US)
     venue.submit(ticket())
-    assert (told(venue), venue.status("v1").standing) == ([], "open")
+    assert (reports_of(venue), venue.status("v1").standing) == ([], "open")
     clock.now_us = STARTED_US + DELAY_US - 1
-    assert told(venue) == []
+    assert reports_of(venue) == []
     clock.now_us += 1
-    assert told(venue) == ["trade 0.99", "ended"]
+    assert reports_of(venue) == ["trade 0.99", "ended"]
     assert venue.status("v1").standing == "over"
 
 
@@ -123,16 +123,16 @@ def test_a_cancel_before_the_execution_stops_it_and_one_after_is_rejected() -> N
         for _ in range(2):  # asked again under the same reference, it is answered once
             venue.cancel(CancelTicket("v1", "v1.3", asked_at_us))
         clock.now_us = STARTED_US + 10 * DELAY_US
-        assert told(venue) == answers
+        assert reports_of(venue) == answers
 
 
 def test_a_cancel_that_arrives_after_the_reports_went_out_is_rejected() -> None:
     venue, clock = opened(DELAY_US)
     venue.submit(ticket())
     clock.now_us = STARTED_US + DELAY_US
-    assert told(venue) == ["trade 0.99", "ended"]
+    assert reports_of(venue) == ["trade 0.99", "ended"]
     venue.cancel(CancelTicket("v1", "v1.3", STARTED_US + 1))
-    assert told(venue) == ["trade 0.99", "ended", "cancel_rejected"]
+    assert reports_of(venue) == ["trade 0.99", "ended", "cancel_rejected"]
 
 
 def test_a_restarted_venue_says_the_same_of_the_same_tickets() -> None:

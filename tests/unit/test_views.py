@@ -32,7 +32,7 @@ from projections.registry import VIEWS
 from projections.resources import fill, instrument_json, order_json
 from tests.laws.runs import TERMS
 from tests.support.engines.world import World
-from tests.support.receivers.told import START_US, Contents, folded, recorded, shown
+from tests.support.models.random_facts import START_US, Contents, folded, recorded, shown
 
 HUNDRED = Price(Decimal(100), Decimal(100), 1)
 SAMPLE = """{"id":"ord_m4k7r9s2","account":"acc_abc123","status":"placed","order_type":"market",

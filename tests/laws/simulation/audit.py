@@ -15,13 +15,13 @@ from engine.kernel.fact import Recorded
 from engine.kernel.fold import Loaded
 from tests.laws.agreement import balance_of, order_of, scaled
 from tests.laws.simulation.auditor import Auditor, do
-from tests.laws.simulation.people import Told, digest_of
+from tests.laws.simulation.people import Exchange, digest_of
 from tests.laws.simulation.servicing import TERMS_OF_LIVES
 from tests.support.models import values
 
 
 def check(
-    facts: Sequence[Recorded], told: Sequence[Told], commands: set[bytes], failed: set[bytes]
+    facts: Sequence[Recorded], exchanges: Sequence[Exchange], commands: set[bytes], failed: set[bytes]
 ) -> None:
     """Raises AssertionError, naming the invariant.
 
@@ -30,8 +30,8 @@ def check(
     _check_streams(facts)
     appends = list(_appends(facts))
     _check_commands(appends, commands, failed)
-    _check_outcomes(facts, appends, told)
-    _check_by_the_model(facts, appends, told)
+    _check_outcomes(facts, appends, exchanges)
+    _check_by_the_model(facts, appends, exchanges)
 
 
 def _appends(facts: Sequence[Recorded]) -> Iterator[list[Recorded]]:
@@ -66,11 +66,11 @@ def _check_commands(
 
 
 def _check_outcomes(
-    facts: Sequence[Recorded], appends: Sequence[Sequence[Recorded]], told: Sequence[Told]
+    facts: Sequence[Recorded], appends: Sequence[Sequence[Recorded]], exchanges: Sequence[Exchange]
 ) -> None:
     places = {append[0].envelope.command: append for append in appends}
     states = _States(facts)
-    for one in told:
+    for one in exchanges:
         where = f"{one.request.what} {one.request.words}: {one.answer}"
         append = places.get(one.command)
         if isinstance(one.answer, Outcome) and one.answer.facts:
@@ -125,11 +125,11 @@ class _States:
 
 
 def _check_by_the_model(
-    facts: Sequence[Recorded], appends: Sequence[Sequence[Recorded]], told: Sequence[Told]
+    facts: Sequence[Recorded], appends: Sequence[Sequence[Recorded]], exchanges: Sequence[Exchange]
 ) -> None:
     """Every append is one thing that the model can do too; what was denied was true at some place."""
     other = Auditor()
-    denied = [one for one in told if _is_denial(one)]
+    denied = [one for one in exchanges if _is_denial(one)]
     false = [one for one in denied if one.arrived > 0 or not _was_true(other, one)]
     for append in appends:
         answer = do(other, append)
@@ -146,7 +146,7 @@ def _check_by_the_model(
     _check_states(other, _States(facts))
 
 
-def _is_denial(one: Told) -> bool:
+def _is_denial(one: Exchange) -> bool:
     """A refusal, or that there was nothing to do."""
     if isinstance(one.answer, Outcome):
         return not one.answer.facts and one.request.what in ("cancel", "end_payment")
@@ -160,7 +160,7 @@ def _is_denial(one: Told) -> bool:
     )
 
 
-def _is_open(one: Told, offset: int, facts: Sequence[Recorded]) -> bool:
+def _is_open(one: Exchange, offset: int, facts: Sequence[Recorded]) -> bool:
     """Whether the journal ended at `offset` at some time between the request and its answer."""
     if offset > one.answered:
         return False
@@ -171,7 +171,7 @@ def _is_open(one: Told, offset: int, facts: Sequence[Recorded]) -> bool:
     return not any(recorded.envelope.command != facts[offset].envelope.command for recorded in following)
 
 
-def _was_true(other: Auditor, one: Told) -> bool:
+def _was_true(other: Auditor, one: Exchange) -> bool:
     words, amount = one.request.words, one.request.words.get("amount")
     if isinstance(one.answer, Outcome):
         if one.request.what == "cancel":

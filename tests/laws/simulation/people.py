@@ -87,7 +87,7 @@ def digest_of(facts: Sequence[Recorded]) -> bytes | None:
     return next((digest for digest in digests if digest), None)
 
 
-class Told(NamedTuple):
+class Exchange(NamedTuple):
     """An answer, and where the journal's head was when the request came and when the answer did."""
 
     request: Request

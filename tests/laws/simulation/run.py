@@ -36,9 +36,9 @@ from tests.laws.simulation.people import (
     TENANT,
     TERMS,
     Client,
+    Exchange,
     Followers,
     Request,
-    Told,
     advance_clock,
     is_definite,
 )
@@ -131,7 +131,7 @@ class Real:
 
 
 class Simulation:
-    """A world that a seed has made up. `run` it once; then `told` and `facts` say what happened.
+    """A world that a seed has made up. `run` it once; then `exchanges` and `facts` say what happened.
 
     In one that `has_lives` instruments pay, are split and mature, and bills roll over.
     """
@@ -152,7 +152,7 @@ class Simulation:
         self.prices = Prices()
         self.is_counting = seed % 2 == 1
         self.accounts: list[str] = []
-        self.told: list[Told] = []
+        self.exchanges: list[Exchange] = []
         self.commands: set[bytes] = set()
         self.failed: set[bytes] = set()
         self.steps = 0
@@ -196,7 +196,7 @@ class Simulation:
 
     def _digest(self) -> str:
         said = hashlib.sha256(self.storage.digest)
-        for one in self.told:
+        for one in self.exchanges:
             said.update(repr((one.command, one.arrived, one.answered, _word(one.answer))).encode())
         return said.hexdigest()
 
@@ -249,7 +249,7 @@ class Simulation:
 
         def heard(answer: Answer) -> None:
             if is_definite(answer):
-                self.told.append(Told(request, command.id, arrived, self.storage.head, answer))
+                self.exchanges.append(Exchange(request, command.id, arrived, self.storage.head, answer))
             elif not isinstance(answer, Lost | Unavailable):
                 raise Broken(f"{request.what} {request.words} was answered {answer!r}") from answer
             elif not isinstance(answer, Lost | OutcomeUnknown) and not command.is_repeatable:
@@ -383,7 +383,7 @@ class Simulation:
             before = chain.link(before, position, content)
             if before != digest:
                 raise Broken(f"I11: the chain is broken at {position}")
-        audit.check(self.facts, self.told, self.commands, self.failed)
+        audit.check(self.facts, self.exchanges, self.commands, self.failed)
 
 
 def _word(answer: Answer) -> str:

@@ -21,13 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.support.checkers import checker, invariants_told, invariants_views
+from tests.support.checkers import checker, invariants_answers, invariants_views
+from tests.support.checkers.invariants_answers import Exchange
 from tests.support.checkers.invariants_life import Lives
 from tests.support.checkers.invariants_money import Money
 from tests.support.checkers.invariants_read import Row, Wrong, rows
-from tests.support.checkers.invariants_told import Told
 
-__all__ = ["Books", "Told", "check", "judge"]
+__all__ = ["Books", "Exchange", "check", "judge"]
 
 
 @dataclass
@@ -49,26 +49,30 @@ class Books:
         return sum(row.what == what for row in self.rows)
 
 
-def check(journal_url: str, *, views_url: str | None = None, told: Iterable[Told] = ()) -> list[str]:
+def check(
+    journal_url: str, *, views_url: str | None = None, exchanges: Iterable[Exchange] = ()
+) -> list[str]:
     """All that is wrong, in words, the first bad position first; nothing for a sound journal."""
-    return books(journal_url, views_url=views_url, told=told).problems
+    return books(journal_url, views_url=views_url, exchanges=exchanges).problems
 
 
-def books(journal_url: str, *, views_url: str | None = None, told: Iterable[Told] = ()) -> Books:
+def books(
+    journal_url: str, *, views_url: str | None = None, exchanges: Iterable[Exchange] = ()
+) -> Books:
     """The same with all that was computed on the way."""
     facts, head = checker.read(journal_url)
     result = judge(facts)
     result.problems[:0] = [f"I7: {problem}" for problem in checker.problems(facts, head)]
-    result.problems += complaints(result, told)
+    result.problems += complaints(result, exchanges)
     if views_url and not result.problems:
         shown = invariants_views.read(views_url)
         result.problems += invariants_views.problems(shown, result.rows, result.lives, result.money)
     return result
 
 
-def complaints(books: Books, told: Iterable[Told]) -> list[str]:
+def complaints(books: Books, exchanges: Iterable[Exchange]) -> list[str]:
     """I1, I2 and I10: clients' answers against the facts."""
-    return invariants_told.problems(books.rows, books.lives.by_stream, told)
+    return invariants_answers.problems(books.rows, books.lives.by_stream, exchanges)
 
 
 def judge(facts: Sequence[checker.Fact]) -> Books:

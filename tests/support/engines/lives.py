@@ -209,7 +209,7 @@ class Life:
             one.fact for page in self.works.journal.pages() for one in page if type(one.fact) in kinds
         ]
 
-    def told(self, account: str, *kinds: type[Fact]) -> list[Any]:
+    def facts_of(self, account: str, *kinds: type[Fact]) -> list[Any]:
         """The same of one account."""
         return [one.fact for one in self.works.journal.stream(account) if type(one.fact) in kinds]
 

@@ -24,7 +24,7 @@ from tests.crash import points
 from tests.crash.points import Trap
 from tests.crash.processes import context
 from tests.support.checkers import checker, invariants_views
-from tests.support.checkers.invariants import Told
+from tests.support.checkers.invariants import Exchange
 from tests.support.engines.prepared import install
 
 READY_WITHIN_S = 5.0
@@ -259,7 +259,7 @@ class Clients:
 
     place: Place
     seed: int
-    told: list[Told] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     open_writes: list[Write] = field(default_factory=list)
     orders: list[tuple[str, str]] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -276,15 +276,15 @@ class Clients:
         sent_s = monotonic()
         headers = {"Idempotency-Key": write.key} if write.key else {}
         answer = http_.ask("POST", write.path, write.body, headers)
-        told = told_of(write, answer, sent_s, monotonic())
+        exchange = exchange_of(write, answer, sent_s, monotonic())
         with self._lock:
-            self.told.append(told)
-            if told.status is None or told.status >= 500:
+            self.exchanges.append(exchange)
+            if exchange.status is None or exchange.status >= 500:
                 self.open_writes.append(write)
-            if told.status is not None and told.status >= 500 and told.status != 503:
+            if exchange.status is not None and exchange.status >= 500 and exchange.status != 503:
                 self.unexpected.append(f"{write.what}: {answer}")
-            if told.is_done and write.what == "order.placed":
-                self.orders.append((write.path, str(told.id)))
+            if exchange.is_done and write.what == "order.placed":
+                self.orders.append((write.path, str(exchange.id)))
         return answer
 
     def ask_open_ones_again(self, http_: Http) -> None:
@@ -342,16 +342,16 @@ def _must(answer: Answer | None, status: int) -> Answer:
     return answer
 
 
-def told_of(write: Write, answer: Answer | None, sent_s: float, answered_s: float) -> Told:
+def exchange_of(write: Write, answer: Answer | None, sent_s: float, answered_s: float) -> Exchange:
     """One exchange in the words of the checker."""
     key = (write.path, write.key) if write.key else None
     if answer is None:
-        return Told(write.what, sent_s, key=key)
+        return Exchange(write.what, sent_s, key=key)
     if answer.status >= 300:
-        return Told(write.what, sent_s, answered_s, answer.status, key=key)
+        return Exchange(write.what, sent_s, answered_s, answer.status, key=key)
     words = answer.words
     is_replay = answer.headers.get("Idempotency-Replayed") == "true"
-    return Told(
+    return Exchange(
         what=write.what,
         sent_s=sent_s,
         answered_s=answered_s,

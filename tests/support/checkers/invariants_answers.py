@@ -12,7 +12,7 @@ from tests.support.checkers.invariants_read import Row
 
 
 @dataclass(frozen=True)
-class Told:
+class Exchange:
     """One request to write something, and its answer if there was one.
 
     `what` is the stored fact that it wants first in the stream of `id` ("order.placed",
@@ -51,21 +51,21 @@ class Told:
 CREATES = frozenset({"order.placed", "deposit.opened", "withdrawal.opened", "account.opened"})
 
 
-def problems(rows: Sequence[Row], lives: Mapping[str, Life], told: Iterable[Told]) -> list[str]:
+def problems(rows: Sequence[Row], lives: Mapping[str, Life], exchanges: Iterable[Exchange]) -> list[str]:
     """Complaints that clients could have. `lives`: every stream of the journal."""
-    told = list(told)
+    exchanges = list(exchanges)
     return [
-        *_missing(rows, lives, told),
-        *_twice(told),
-        *_nobody_sent(rows, told),
-        *_out_of_order(told),
+        *_missing(rows, lives, exchanges),
+        *_twice(exchanges),
+        *_nobody_sent(rows, exchanges),
+        *_out_of_order(exchanges),
     ]
 
 
-def _missing(rows: Sequence[Row], lives: Mapping[str, Life], told: list[Told]) -> list[str]:
+def _missing(rows: Sequence[Row], lives: Mapping[str, Life], exchanges: list[Exchange]) -> list[str]:
     """I1: every answered write is in the journal, where and as it was answered."""
     found = []
-    for one in told:
+    for one in exchanges:
         if not one.is_done:
             continue
         life = lives.get(one.id or "")
@@ -87,7 +87,7 @@ def _missing(rows: Sequence[Row], lives: Mapping[str, Life], told: list[Told]) -
     return found
 
 
-def _is_its_own(rows: Sequence[Row], one: Told) -> bool:
+def _is_its_own(rows: Sequence[Row], one: Exchange) -> bool:
     """Whether the fact at the answer's offset is of the append that it tells of.
 
     What found nothing to do is answered with the journal's end, which may be about anything.
@@ -107,10 +107,10 @@ def _ends_append(rows: Sequence[Row], offset: int, first: int) -> bool:
     return is_end and rows[offset - 1].command == rows[first - 1].command
 
 
-def _twice(told: list[Told]) -> list[str]:
+def _twice(exchanges: list[Exchange]) -> list[str]:
     """I2: one key, one thing, one answer; and a refused thing is not there under the same key."""
     answers: defaultdict[Hashable, set[tuple[str | None, int | None, bytes]]] = defaultdict(set)
-    for one in told:
+    for one in exchanges:
         if one.is_done and one.key is not None:
             answers[one.what, one.key].add((one.id, one.offset, one.body))
     return [
@@ -120,17 +120,17 @@ def _twice(told: list[Told]) -> list[str]:
     ]
 
 
-def _nobody_sent(rows: Sequence[Row], told: list[Told]) -> list[str]:
+def _nobody_sent(rows: Sequence[Row], exchanges: list[Exchange]) -> list[str]:
     """I2: of each sort of write, no more was created than was sent, and none that was refused.
 
     What was answered is known by its id; what was not has at most one thing for each key.
     """
     found = []
-    for what in sorted({one.what for one in told} & CREATES):
-        answered = {one.id for one in told if one.what == what and one.is_done}
-        settled_keys = {one.key for one in told if one.what == what and one.is_done and one.key}
+    for what in sorted({one.what for one in exchanges} & CREATES):
+        answered = {one.id for one in exchanges if one.what == what and one.is_done}
+        settled_keys = {one.key for one in exchanges if one.what == what and one.is_done and one.key}
         open_keys: set[Hashable] = set()
-        for number, one in enumerate(told):
+        for number, one in enumerate(exchanges):
             is_open = one.what == what and not one.is_done and not one.is_refused
             if is_open and (one.key is None or one.key not in settled_keys):
                 open_keys.add(one.key if one.key is not None else ("sent without a key", number))
@@ -144,10 +144,10 @@ def _nobody_sent(rows: Sequence[Row], told: list[Told]) -> list[str]:
     return found
 
 
-def _out_of_order(told: list[Told]) -> list[str]:
+def _out_of_order(exchanges: list[Exchange]) -> list[str]:
     """I10: what was sent after an answer arrived stands after what was answered."""
     found = []
-    first = [one for one in told if one.is_done and not one.is_replay and one.offset is not None]
+    first = [one for one in exchanges if one.is_done and not one.is_replay and one.offset is not None]
     by_answer = sorted(first, key=lambda one: one.answered_s or 0.0)
     latest, seen = None, 0
     for one in sorted(first, key=lambda each: each.sent_s):

@@ -1,4 +1,4 @@
-"""Putting a journal back by some facts, as a restored backup or a failover to a late replica does."""
+"""Rewinding a journal by some facts, as a restored backup or a failover to a late replica does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.journal import sqlite
 from engine.kernel.chain import GENESIS
 
 
-def run(url: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
+def execute_behind(url: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
     """Statements with `?` behind the engine's back, in one transaction."""
     if url.startswith("sqlite"):
         connection: Any = sqlite.driver().connect(sa.make_url(url).database, timeout=10)
@@ -26,7 +26,7 @@ def run(url: str, *statements: tuple[str, tuple[Any, ...]]) -> None:
         connection.close()
 
 
-def put_back(url: str, position: int) -> None:
+def rewind_journal(url: str, position: int) -> None:
     """The journal ends at `position` again; its triggers are as they were."""
     is_sqlite = url.startswith("sqlite")
     if is_sqlite:

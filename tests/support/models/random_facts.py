@@ -43,7 +43,7 @@ def streams(facts: Iterable[tuple[str, str, Fact]]) -> Iterator[tuple[str, Fact]
         yield f"{prefix}_{name}", renamed(fact, kinds)
 
 
-def told(seed: int, steps: int) -> list[Recorded]:
+def random_facts(seed: int, steps: int) -> list[Recorded]:
     """The facts of a random run."""
     run = Run(seed)
     run.go(steps)
@@ -68,11 +68,11 @@ def renamed(fact: Any, kinds: dict[str, str]) -> Any:
 def recorded(world: World) -> list[Recorded]:
     """A world's facts, each with its place in the journal."""
     versions: dict[str, int] = {}
-    told = []
+    facts = []
     for offset, (stream, fact) in enumerate(streams(world.facts), 1):
         versions[stream] = versions.get(stream, 0) + 1
-        told.append(Recorded(fact, stream, versions[stream], offset, envelope(offset, fact)))
-    return told
+        facts.append(Recorded(fact, stream, versions[stream], offset, envelope(offset, fact)))
+    return facts
 
 
 def envelope(number: int, fact: Any) -> Envelope:

@@ -7,16 +7,16 @@ from time import monotonic
 
 from engine.commands.desk import Command, Desk, Outcome
 from engine.kernel.errors import OutcomeUnknown, Refused
-from tests.support.checkers.invariants import Told
+from tests.support.checkers.invariants import Exchange
 
 PREFIXES = {"account": "acc_", "order": "ord_", "deposit": "dep_", "withdrawal": "wdr_"}
 
 
-class Teller:
+class DeskClient:
     """A client of a desk that records all its requests and answers."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.exchanges: list[Exchange] = []
 
     def ask(
         self,
@@ -25,24 +25,24 @@ class Teller:
         what: str = "order.placed",
         keys: Sequence[Hashable] | None = None,
     ) -> list[Outcome | Exception]:
-        """Hands all of them in at once. `keys` as in `Told`, one for each."""
+        """Hands all of them in at once. `keys` as in `Exchange`, one for each."""
         sent_s = monotonic()
         answers = desk.do_all(commands)
         answered_s = monotonic()
         for place, answer in enumerate(answers):
             key = keys[place] if keys else None
-            self.told.append(telling(answer, what, sent_s, answered_s, key))
+            self.exchanges.append(exchange_of(answer, what, sent_s, answered_s, key))
         return answers
 
 
-def telling(
+def exchange_of(
     answer: Outcome | Exception, what: str, sent_s: float, answered_s: float, key: Hashable | None = None
-) -> Told:
+) -> Exchange:
     """One answer of a desk, with the status that it would have over HTTP."""
     if isinstance(answer, Outcome):
         prefix = PREFIXES[what.partition(".")[0]]
         stream, state = next(pair for pair in answer.states.items() if pair[0].startswith(prefix))
-        return Told(
+        return Exchange(
             what=what,
             sent_s=sent_s,
             answered_s=answered_s,
@@ -55,6 +55,6 @@ def telling(
             words={"status": state.status},
         )
     if isinstance(answer, Refused):
-        return Told(what, sent_s, answered_s, 400, key=key)
+        return Exchange(what, sent_s, answered_s, 400, key=key)
     is_known = not isinstance(answer, OutcomeUnknown)
-    return Told(what, sent_s, answered_s, 503 if is_known else None, key=key, is_definite=is_known)
+    return Exchange(what, sent_s, answered_s, 503 if is_known else None, key=key, is_definite=is_known)
