@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine.domain.pricing import quantity_for
 from engine.domain.report import Report, ReportKind
-from engine.domain.script import ENDS, Play, Step, StepKind
+from engine.domain.script import Play, Step, StepKind
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, round_to
 from engine.venues.port import CancelTicket, Ticket
 
@@ -65,7 +65,8 @@ def reports_of(venue: str, ticket: Ticket, play: Play, request: CancelTicket | N
         if step.kind == "trade":
             left = max(ZERO, EXACT.subtract(left, report.quantity or ZERO))
         if step.on_cancel == (request is not None):
-            found.append(Due(at_us, report, step.kind in ENDS, step.is_business))
+            is_end = report.kind in ("ended", "cancelled")
+            found.append(Due(at_us, report, is_end, step.is_business))
     return sorted(found, key=lambda due: (due.is_business, due.at_us))
 
 

@@ -5,8 +5,10 @@ F11 and F22, on both databases.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -409,3 +411,59 @@ def test_nothing_is_lost_or_repeated_after_a_restart(stage: Stage, scene: Scene)
 def played(stage: Stage, order: str) -> int:
     facts = [one.fact for one in stage.engine.journal.stream(script.STREAM)]
     return sum(isinstance(fact, ScriptPlayed) and fact.order == order for fact in facts)
+
+
+EXAMPLES = {
+    "late_fill": [Effect((), "filled", (PART,), ("trade late",))],
+    "bust_after_settlement": [
+        Effect((), "settled", (
+            "0.49 at 100.00000000 busted", "0.50 at 100.00000000 busted", "0.50 at 98.00000000 executed",
+        )),
+    ],
+    "contradictions": [
+        Effect((), "filled", (PART,), (
+            "trade too_much", "trade too_dear", "trade wrong_terms", "trade wrong_time",
+            "trade unknown_order",
+        )),
+        Effect((), "filled", (WHOLE,)),
+        Effect((), "cancelled", (), ("trade late",), "requested"),
+        Effect((), "filled", (WHOLE,)),
+    ],
+}  # fmt: skip
+"""Example -> what becomes of its orders; those that are at the venue for a while are to be cancelled."""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(stage: Stage, engine: Engine, scene: Scene, name: str) -> None:
+    """Twice, on two accounts: the same references, the same books."""
+    rows = json.loads(Path(f"examples/scripts/{name}.json").read_text())
+    rows = rows if isinstance(rows, list) else [rows]
+    other = Scene(stage, engine.client(), f"scene{next(_NUMBERS)}")
+    told = [played_by(stage, one, rows) for one in (scene, other)]
+    assert told[0] == told[1]
+    outcomes, _, _ = told[0]
+    assert outcomes == EXAMPLES[name]
+
+
+def played_by(stage: Stage, scene: Scene, rows: list[Any]) -> tuple[list[Effect], list[str], str]:
+    """What became of the orders of an account, the references of their reports, and its cash."""
+    for row in rows:
+        ok(scene.client.post("/sandbox/scripts", row | {"instrument": scene.instrument}), 201)
+    orders = [scene.buy() for _ in rows]
+    stage.play()
+    for order in orders:
+        scene.order = order
+        if scene.shown()["status"] == "executing" and not scene.trades():
+            scene.cancel()
+    for later_s in (1, 1, 4):
+        stage.play(later_s=later_s)
+    for scene.order in orders:
+        if len(rows) == 1 and len(scene.trades()) == 2:
+            stage.engine.settle(scene.order)
+    stage.pass_time("P7D")
+    outcomes, references = [], []
+    for scene.order in orders:
+        outcomes.append(outcome(Effect((), ""), scene))
+        trades = scene.shown()["trades"]
+        references += [one["execution_reference"].removeprefix(scene.order) for one in trades]
+    return outcomes, references, scene.cash()

@@ -72,6 +72,9 @@ def test_what_a_live_journal_has_not(live: Engine) -> None:
     client = live.client()
     assert client.get("/sandbox/clock").status == 404
     assert client.post("/sandbox/clock", {"advance": "P1D"}).status == 404
+    assert client.get("/sandbox/scripts").status == 404
+    script = {"account": "acc_1", "steps": [{"step": "trade"}]}
+    assert client.post("/sandbox/scripts", script).status == 404
 
 
 def test_a_price_that_jumps_takes_two_clients(live: Engine) -> None:
