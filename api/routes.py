@@ -20,6 +20,7 @@ from api.handlers import (
     payments,
     prices,
     projections,
+    quotes,
     records,
     rollovers,
     sandbox,
@@ -79,6 +80,8 @@ PLACING: Final = (
     "duplicate_order",
 )
 """Refusal codes of the trading rules."""
+BY_QUOTE: Final = ("quote_invalid", "quote_already_consumed", "quote_price_moved")
+"""Refusal codes of an order that names a quote."""
 
 ROUTES: Final[tuple[Route, ...]] = (
     # --- open to all
@@ -104,7 +107,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", f"{_ACCOUNT}/orders", orders.place, "trade", "Place an order",
           body=fields.ORDER,
           name="place_order", answers={201: OrderBody},
-          refusals=PLACING, can_wait=True),
+          refusals=(*PLACING, *BY_QUOTE), can_wait=True),
+    Route("POST", f"{_ACCOUNT}/order-quotes", quotes.give, "trade",
+          "What an order would come to, without placing it", body=fields.ORDER_QUOTE,
+          name="quote_order", answers={200: quotes.OrderQuoteBody},
+          refusals=PLACING, is_fact=False, can_wait=True),
     Route("GET", f"{_ACCOUNT}/orders", orders.list_all, "read", "List orders",
           query=fields.ORDERS_QUERY,
           name="list_orders", answers={200: list[OrderBody]}),

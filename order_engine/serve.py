@@ -466,6 +466,7 @@ async def _answer(plan: Plan, background: Sequence[Background], announce: Announ
             fees=plan.settings.fees,
             minimum_order_value=plan.settings.minimum_order_value,
             venue_price_band=plan.settings.venue_price_band,
+            quotes=plan.settings.quotes,
             price_jump_max=plan.settings.price_jump_max,
             limits=plan.settings.limits,
             rates=Rates(plan.settings.quotas, plan.settings.trusted_proxies),

@@ -25,14 +25,19 @@ async def place(call: Call) -> Answer:
     body, services = call.body, call.engine
     order = services.firm.ids.new("ord")
     order_request = OrderRequest(request=call.digest, **{name: body[name] for name in ASKED})
+    quote, tenant = None, call.principal.tenant
+    if body["quote"] is not None:
+        find = services.order_quotes.find
+        quote = await services.bridge.read(find, tenant, call.path["account_id"], body["quote"])
     decide = partial(
         decisions.place_order,
         firm=services.firm,
-        tenant=call.principal.tenant,
+        tenant=tenant,
         account=call.path["account_id"],
         order=order,
         instrument=body["instrument"],
         order_request=order_request,
+        quote=quote,
         may_wait=call.may_wait,
     )
     words, is_new = {WORD: body[WORD]}, False

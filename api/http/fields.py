@@ -87,7 +87,16 @@ ORDER: Final[Fields] = (
     Field("limit_price", FINEST, "Limit orders: the worst price, above 0, at most 8 decimals."),
     Field("time_in_force", Word(WORDS["TimeInForce"]),
           "Limit orders: `day` (default) ends with the session, `gtc` when cancelled."),
+    Field("quote", Id("quo"), "A quote for the same, which no other order has named."),
 )  # fmt: skip
+
+ORDER_QUOTE: Final[Fields] = (
+    Field("instrument", Id("ins"), "What to buy or sell.", is_needed=True, example="ins_xyz789"),
+    Field("side", SIDE, "`buy` or `sell`.", is_needed=True, example="buy"),
+    Field("cash_amount", FINEST, "Buys: what to spend, fees included; above 0.", example="100.00"),
+    Field("quantity", FINEST, "Sells: how many units; above 0.", example="10"),
+    Field("limit_price", FINEST, "Of a limit order: the worst price, above 0, at most 8 decimals."),
+)
 
 ACCOUNT: Final[Fields] = (
     Field("name", NAME, "Whose account it is.", is_needed=True, example="Ada Example"),

@@ -28,6 +28,7 @@ from engine.config.keys import MasterKey
 from engine.domain import calendar, clock
 from engine.domain.fees import Fees
 from engine.domain.kind import JournalKind
+from engine.domain.order_quote import Rules as QuoteRules
 from engine.domain.trading_limits import Limits
 from engine.followers.vitals import JournalProbe, disk_findings
 from engine.history.halted import HaltsProbe
@@ -46,6 +47,7 @@ from engine.registers.endpoints import Endpoints
 from engine.registers.key_register import KeyRegister
 from engine.registers.market import Market, Symbols
 from engine.registers.operations import define_operations
+from engine.registers.order_quotes import OrderQuotes
 from engine.registers.personal import Personal
 from engine.registers.refusal_log import RefusalLog
 from engine.registers.signing import SigningKeys
@@ -69,6 +71,7 @@ class Services:
     firm: Firm
     market: Market
     symbols: Symbols
+    order_quotes: OrderQuotes
     personal: Personal
     refusals: RefusalLog
     denials: Denials
@@ -174,6 +177,7 @@ async def open_services(
     fees: Fees | None = None,
     minimum_order_value: Mapping[str, Decimal] | None = None,
     venue_price_band: Decimal | None = None,
+    quotes: QuoteRules | None = None,
     rates: Rates | None = None,
     stream_quotas: StreamQuotas | None = None,
     limits: Limits | None = None,
@@ -210,9 +214,11 @@ async def open_services(
             _tally_of(limits),
             minimum_order_value or {},
             venue_price_band,
+            quotes=quotes or QuoteRules(),
         ),
         market=market,
         symbols=Symbols(store, operations),
+        order_quotes=OrderQuotes(store, operations),
         personal=personal,
         refusals=refusals,
         denials=Denials(clock_us),

@@ -27,6 +27,7 @@ from order_engine_client.resources import (
     Instrument,
     NewWebhook,
     Order,
+    OrderQuote,
     ParkedReport,
     Position,
     Price,
@@ -67,6 +68,7 @@ class Client(BlockingClient):
         client_reference: str | None = None,
         limit_price: Amount | None = None,
         time_in_force: str | None = None,
+        quote: str | None = None,
         may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
@@ -74,8 +76,9 @@ class Client(BlockingClient):
 
         `instrument` is an id (`ins_...`). With a `limit_price` it is a limit order: for the units that
         the cash buys at that price, which is the worst one. Its `time_in_force` is `day` (default) or
-        `gtc`. While its market is closed the order waits; unless it `may_wait`, it is refused:
-        `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+        `gtc`. `quote` is the id of a quote for the same; refused if it was used, has expired, or the
+        price has moved since. While its market is closed the order waits; unless it `may_wait`, it is
+        refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
         """
         return self.run(
             endpoints.orders.buy(
@@ -86,6 +89,7 @@ class Client(BlockingClient):
                 client_reference=client_reference,
                 limit_price=limit_price,
                 time_in_force=time_in_force,
+                quote=quote,
                 may_wait=may_wait,
                 key=key,
             )
@@ -100,6 +104,7 @@ class Client(BlockingClient):
         client_reference: str | None = None,
         limit_price: Amount | None = None,
         time_in_force: str | None = None,
+        quote: str | None = None,
         may_wait: bool = True,
         key: str | None = None,
     ) -> Order:
@@ -112,6 +117,33 @@ class Client(BlockingClient):
                 client_reference=client_reference,
                 limit_price=limit_price,
                 time_in_force=time_in_force,
+                quote=quote,
+                may_wait=may_wait,
+                key=key,
+            )
+        )
+
+    def quote(
+        self,
+        account: str,
+        instrument: str,
+        side: str,
+        *,
+        cash_amount: Amount | None = None,
+        quantity: Amount | None = None,
+        limit_price: Amount | None = None,
+        may_wait: bool = True,
+        key: str | None = None,
+    ) -> OrderQuote:
+        """A quote of an order: a buy of `cash_amount`, a sell of `quantity`. Raises as `buy`."""
+        return self.run(
+            endpoints.orders.quote(
+                account,
+                instrument,
+                side,
+                cash_amount=cash_amount,
+                quantity=quantity,
+                limit_price=limit_price,
                 may_wait=may_wait,
                 key=key,
             )

@@ -100,6 +100,26 @@ class Order(Resource, frozen=True):
         return self.status in TERMINAL
 
 
+class OrderQuote(Resource, frozen=True):
+    """The figures of an order that is not placed; not binding, nothing is reserved."""
+
+    id: str
+    instrument: str
+    side: str
+    cash_amount: Decimal | None
+    net_cash_amount: Decimal | None
+    quantity: Decimal | None
+    fees: Decimal
+    estimated_price: Decimal
+    estimated_quantity: Decimal
+    estimated_cash: Decimal
+    accrued_interest: Decimal
+    settlement_date: date
+    limit_price: Decimal | None
+    is_binding: bool
+    expires_at: datetime
+
+
 # --- accounts and what they hold -----------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from engine.domain.account import Account
 from engine.domain.instrument import Instrument
 from engine.domain.order import NEXT as NEXT_OF_ORDERS
 from engine.domain.order import TERMINAL, Order
+from engine.domain.order_quote import ConsumedQuote
 from engine.domain.payment import Payment
 from engine.domain.report import ParkedReport
 from engine.domain.streams import FOLDS
@@ -65,7 +66,7 @@ _FOLDS: Final[dict[str, Fold[Any]]] = {
     "account": FOLDS["acc"], "order": FOLDS["ord"], "instrument": FOLDS["ins"],
     "deposit": FOLDS["dep"], "withdrawal": FOLDS["wdr"], "report": FOLDS["rep"],
     "clock": FOLDS["clk"], "halt": FOLDS["hlt"], "kind": FOLDS["knd"],
-    "webhook": FOLDS["whk"], "script": FOLDS["scr"],
+    "webhook": FOLDS["whk"], "script": FOLDS["scr"], "order_quote": FOLDS["quo"],
 }  # fmt: skip
 """First word of a stored name -> the fold of its streams."""
 _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument",
@@ -322,9 +323,16 @@ class Auditor:
                     del self.live[stream]
             elif isinstance(after, Instrument) and before is not None:
                 books.servicing.instrument(before, fact)
-            elif isinstance(after, ParkedReport):
+            elif isinstance(after, ParkedReport | ConsumedQuote):
                 books.report(position, stream, fact)
-                if after.status == "rejected" or after.trade is not None:
+                if _is_over(after):
                     del self.live[stream]
         except (ArithmeticError, AttributeError, TypeError, KeyError, AssertionError) as error:
             raise Inconsistency("terms", f"it makes no sense: {error!r}") from error
+
+
+def _is_over(state: ParkedReport | ConsumedQuote) -> bool:
+    """Whether no fact can follow."""
+    if isinstance(state, ConsumedQuote):
+        return True
+    return state.status == "rejected" or state.trade is not None

@@ -60,6 +60,7 @@ from engine.domain.order import (
     TradeRecorded,
     TradeSettled,
 )
+from engine.domain.order_quote import QuoteConsumed
 from engine.domain.payment import Payment
 from engine.domain.position import Balance, Position
 from engine.domain.report import ReportApplied
@@ -102,6 +103,7 @@ class Books:
         self._settling: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._applied: dict[tuple[str, str], tuple[int, str]] = {}
+        self._quoted: dict[tuple[str, str, str], tuple[int, str]] = {}
         self._delivered: dict[str, tuple[Position, Decimal]] = {}
 
     # --- accounts ---------------------------------------------------------------------------------
@@ -205,6 +207,8 @@ class Books:
         due: MoveKey | None = None
         if isinstance(fact, Placed):
             self._counted.pop(stream, None)
+            if fact.quote is not None:
+                self._use(position, stream, fact.quote, stream, fact.account)
             return reservation(stream, after.terms)
         assert before is not None
         match fact:
@@ -262,7 +266,9 @@ class Books:
         return due
 
     def report(self, position: int, stream: str, fact: Fact) -> None:
-        """One fact of a parked report."""
+        """One fact of a parked report or of a quote."""
+        if isinstance(fact, QuoteConsumed):
+            self._use(position, stream, stream, fact.order, fact.account)
         if isinstance(fact, ReportApplied):
             self._apply(position, stream, stream, fact.trade)
 
@@ -270,6 +276,12 @@ class Books:
         """A parked report and its booked trade must refer to each other in one append."""
         if self._applied.pop((report, trade), None) is None:
             self._applied[report, trade] = position, stream
+
+    def _use(self, position: int, stream: str, *uses: str) -> None:
+        """A quote and its order must refer to each other in one append."""
+        quote, order, account = uses
+        if self._quoted.pop((quote, order, account), None) is None:
+            self._quoted[quote, order, account] = position, stream
 
     def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
         """One fact of a deposit or a withdrawal. Raises Inconsistency."""
@@ -302,7 +314,10 @@ class Books:
 
         Streams in `broken` are skipped.
         """
-        if not (self._moved or self._counted or self._touched or self._settling or self._applied):
+        opened = (
+            self._moved, self._counted, self._touched, self._settling, self._applied, self._quoted,
+        )  # fmt: skip
+        if not any(opened):
             return []
         found = self.servicing.end_append()
         for (kind, account, subject, *_), position in self._moved.items():
@@ -322,8 +337,11 @@ class Books:
         for (report, trade), (position, stream) in self._applied.items():
             words = f"{trade} is booked from {report}, and only one of the two says so"
             found.append((position, stream, Inconsistency("agreement", words)))
+        for (quote, order, _), (position, stream) in self._quoted.items():
+            words = f"{order} uses {quote}, and only one of the two says so"
+            found.append((position, stream, Inconsistency("agreement", words)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
-        self._applied, self._delivered = {}, {}
+        self._applied, self._quoted, self._delivered = {}, {}, {}
         return [one for one in found if one[1] not in broken]
 
 

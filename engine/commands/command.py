@@ -25,6 +25,14 @@ def changes(facts: Mapping[str, list[Fact]]) -> Changes:
     return [(stream, new) for stream, new in facts.items() if new]
 
 
+class Computed(Changes):
+    """The result of a decision that only computes: nothing changes, the outcome has the `value`."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+
 class Past(str):
     """Yielded in place of a stream, after its state: the decision is sent the facts that led to that
     state. The whole stream is read, so it is for rare decisions.
@@ -98,7 +106,8 @@ class Outcome(NamedTuple):
     `states`: every stream read or changed, by id, after the command. A repeat has the streams that the
     first time changed, as they were then, without accounts: these would have to be folded from their
     first fact. `facts` are empty if there was nothing to do; `offset` is then the journal's end, and
-    `versions` are those of the streams read. `day` is the business day of the decision.
+    `versions` are those of the streams read. `day` is the business day of the decision; `value` is what
+    one that only computes has computed.
     """
 
     states: Mapping[str, Any]
@@ -107,3 +116,4 @@ class Outcome(NamedTuple):
     offset: int
     day: date | None = None
     versions: Mapping[str, int] = {}
+    value: Any = None

@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
-from engine.commands.command import Changes, Command, DecisionContext, Outcome, Past
+from engine.commands.command import Changes, Command, Computed, DecisionContext, Outcome, Past
 from engine.commands.entries import NOTHING, Cache, Entry, Pending, Reads, State
 from engine.commands.freshness import Action
 from engine.commands.reference_cache import Reference, ReferenceCache
@@ -370,7 +370,17 @@ class Decider:
         head = yield Call(lambda: self._journal.head)
         versions = {stream: loaded.version for stream, loaded in decided.read.items()}
         day = decided.context.business_date
-        return Outcome(states, (), is_repeat=False, offset=head, day=day, versions=versions)
+        changes = decided.changes
+        value = changes.value if isinstance(changes, Computed) else None
+        return Outcome(
+            states,
+            (),
+            is_repeat=False,
+            offset=head,
+            day=day,
+            versions=versions,
+            value=value,
+        )
 
     def _stands(
         self, decided: _Decided, streams: Sequence[str], reads: Reads

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
 from engine.commands import scripts
-from engine.commands.command import Decision, DecisionContext, Past, changes
+from engine.commands.command import Computed, Decision, DecisionContext, Past, changes
 from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import (
@@ -23,6 +23,7 @@ from engine.domain import (
     halt,
     idempotency,
     kind,
+    order_quote,
     paying,
     rollover,
     trading,
@@ -33,11 +34,13 @@ from engine.domain import order as orders
 from engine.domain import report as reports
 from engine.domain import webhook as webhooks
 from engine.domain.account import Account
+from engine.domain.decided import Decided
 from engine.domain.fees import FeeRule, Fees
 from engine.domain.halt import Halt
 from engine.domain.instrument import Instrument, Terms
 from engine.domain.kind import SIMULATED
 from engine.domain.order import ExpiryRequested, Order, Placed
+from engine.domain.order_quote import OrderQuote
 from engine.domain.order_request import OrderRequest
 from engine.domain.payment import Payment, PaymentKind
 from engine.domain.pricing import Price
@@ -65,7 +68,7 @@ class Firm(NamedTuple):
 
     `limits` of trading, and the `tally` of what tenants have ordered today; None: there are none.
     `minimum_order_value` by currency. `venue_price_band`: the part of an order's price by which that of
-    its trades may differ; None: any.
+    its trades may differ; None: any. `quotes`: the rules of quotes of orders.
     """
 
     ids: IdSource
@@ -76,12 +79,21 @@ class Firm(NamedTuple):
     tally: Tally | None = None
     minimum_order_value: Mapping[str, Decimal] = {}
     venue_price_band: Decimal | None = None
+    quotes: order_quote.Rules = order_quote.Rules()
 
 
 # --- orders ---------------------------------------------------------------------------------------
 
 
-def place_order(
+class Placing(NamedTuple):
+    """An order that would be placed, and the unit of its instrument's prices."""
+
+    decided: Decided
+    placed: Placed
+    unit: str
+
+
+def placing(
     context: DecisionContext,
     *,
     firm: Firm,
@@ -91,12 +103,9 @@ def place_order(
     instrument: str,
     order_request: OrderRequest,
     may_wait: bool = True,
-) -> Decision:
-    """Places an order under the new id `order`. While its market is closed it waits, unless not
-    `may_wait`.
-
-    Raises Refused `trading_halted`, or as `trading.place` and `Tally.hold` do. The caller
-    drops it from the tally if it is not recorded.
+) -> Generator[str, Any, Placing]:
+    """The facts of an order under the new id `order`. While its market is closed it waits, unless not
+    `may_wait`. Raises Refused `trading_halted`, or as `trading.place` does.
     """
     engine: Halt | None = yield halt.ENGINE
     halt.check(engine, (yield halt.stream_of(tenant)))
@@ -123,11 +132,65 @@ def place_order(
         minimum_value=firm.minimum_order_value.get(terms.trading_currency) if terms else None,
         session_ends_us=session_ends_us,
     )
+    assert security is not None
+    (placed,) = decided.subject
+    assert isinstance(placed, Placed)
+    return Placing(decided, placed, security.unit)
+
+
+def place_order(
+    context: DecisionContext,
+    *,
+    firm: Firm,
+    tenant: str,
+    account: str,
+    order: str,
+    instrument: str,
+    order_request: OrderRequest,
+    quote: OrderQuote | None = None,
+    may_wait: bool = True,
+) -> Decision:
+    """Places an order, and uses the `quote` that its request names: None if the account has none of that
+    id.
+
+    Raises Refused as `placing`, `order_quote.check`, `order_quote.consume` and `Tally.hold` do. The
+    caller drops it from the tally if it is not recorded.
+    """
+    named = order_request.quote
+    if named is not None:
+        owner = _of_tenant((yield account), tenant)
+        consumed = (yield named) if ids.is_id(named, "quo") else None
+        if owner is not None:
+            quote = order_quote.check(quote, consumed, account, at_us=context.at_us)
+    decided, placed, unit = yield from placing(
+        context,
+        firm=firm,
+        tenant=tenant,
+        account=account,
+        order=order,
+        instrument=instrument,
+        order_request=order_request,
+        may_wait=may_wait,
+    )
+    used: list[Fact] = []
+    if named is not None and quote is not None:
+        used = [order_quote.consume(quote, placed, unit, firm.quotes.tolerance)]
     if firm.tally is not None:
-        for placed in decided.subject:
-            assert isinstance(placed, Placed)
-            firm.tally.hold(placed, tenant, context.business_date)
-    return changes({account: decided.account, order: decided.subject})
+        firm.tally.hold(placed, tenant, context.business_date)
+    return changes({account: decided.account, order: decided.subject, named or "": used})
+
+
+def quote_order(
+    context: DecisionContext, *, firm: Firm, tenant: str, quote: str, **words: Any
+) -> Decision:
+    """Computes a quote under the new id `quote`, as `placing` would place the order (`words`).
+
+    Raises Refused as that does, and as `Tally.check`.
+    """
+    _, placed, unit = yield from placing(context, firm=firm, tenant=tenant, order=quote, **words)
+    if firm.tally is not None:
+        firm.tally.check(placed, tenant, context.business_date)
+    return Computed(OrderQuote(placed, unit, context.at_us + firm.quotes.lifetime_us))
 
 
 def request_cancel(

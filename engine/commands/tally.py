@@ -64,6 +64,13 @@ class Tally:
         self._held[placed.order] = held
         self._add(held, held.worth)
 
+    def check(self, placed: Placed, tenant: str, day: date) -> None:
+        """Raises Refused `tenant_daily_limit` for an order that could not be held now."""
+        if placed.purpose == USER and placed.currency in self._limits:
+            self._come_to(day)
+            known = self.known(tenant, placed.currency)
+            check_day("tenant_daily_limit", self._limits, placed.currency, worth_of(placed), known)
+
     def drop(self, order: str) -> None:
         """Ends a hold: the order was not recorded, or was read."""
         held = self._held.pop(order, None)

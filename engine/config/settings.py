@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 from engine.config.settings_table import CONFIG, Given, variable
 from engine.kernel.errors import BadSettings, WrongUsage
 from engine.kernel.files import private_text
+from engine.kernel.limits import ORDER_QUOTE_LIFETIME_MAX_US
 from engine.kernel.rate import Quotas, StreamQuotas, parse_most, parse_quota
 from engine.kernel.values import parse_amounts
 
 if TYPE_CHECKING:
     from engine.domain.fees import Fees
+    from engine.domain.order_quote import Rules as QuoteRules
     from engine.domain.routing import Routes, Venues
     from engine.domain.trading_limits import Limits
 
@@ -63,6 +65,8 @@ LIMIT_TIMES: Final = {
     "ORDER_ENGINE_LIMIT_DUPLICATE_WINDOW": "duplicate_window_us",
 }
 """The same for times, such as 5s."""
+QUOTE_LIFETIME: Final = "ORDER_ENGINE_QUOTE_LIFETIME"
+QUOTE_TOLERANCE: Final = "ORDER_ENGINE_QUOTE_TOLERANCE"
 PRICE_JUMP_MAX: Final = "ORDER_ENGINE_PRICE_JUMP_MAX"
 PLACES: Final = ("data", "journal_url", "journal_url_file", "views_url", "views_url_file", "key")
 """Settings that say which installation it is."""
@@ -109,6 +113,7 @@ class Settings:
     venue_of: Routes = field(default_factory=dict)
     venue_price_band: Decimal | None = None
     price_max_age_us: int | None = None
+    quotes: QuoteRules | None = None
     minimum_order_value: Mapping[str, Decimal] = field(default_factory=dict)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     log: str | None = None
@@ -218,6 +223,7 @@ def _read(
         venue_of=parse_routes(environ.get(VENUE_OF) or "", environ.place(VENUE_OF), venues),
         venue_price_band=_share(environ.get(VENUE_PRICE_BAND) or None, environ.place(VENUE_PRICE_BAND)),
         price_max_age_us=_price_max_age(environ),
+        quotes=_quotes(environ),
         minimum_order_value=parse_amounts(
             environ.get(MINIMUM_ORDER_VALUE) or "", environ.place(MINIMUM_ORDER_VALUE)
         ),
@@ -354,6 +360,21 @@ def _price_max_age(environ: _Said) -> int | None:
     if age_us == 0:
         raise BadSettings(f"{place} is above 0: no order could be executed: {text!r:.40}")
     return age_us
+
+
+def _quotes(environ: _Said) -> QuoteRules | None:
+    from engine.domain.order_quote import Rules  # noqa: PLC0415
+
+    lifetime, place = environ.get(QUOTE_LIFETIME), environ.place(QUOTE_LIFETIME)
+    tolerance = _share(environ.get(QUOTE_TOLERANCE) or None, environ.place(QUOTE_TOLERANCE))
+    rules = Rules()
+    if lifetime:
+        rules = rules._replace(lifetime_us=parse_duration_us(lifetime, place))
+    if not 0 < rules.lifetime_us <= ORDER_QUOTE_LIFETIME_MAX_US:
+        raise BadSettings(f"{place} is above 0 and at most 1h: {lifetime!r:.40}")
+    if tolerance is not None:
+        rules = rules._replace(tolerance=tolerance)
+    return rules if lifetime or tolerance is not None else None
 
 
 def _networks(environ: _Said) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -68,6 +68,8 @@ SETTINGS: Final = (
     Setting("price_max_age", "TIME", "15m; sandbox 24h", "Maximum age of a price; orders wait for a newer one."),
     Setting("price_jump_max", "SHARE", "", "Maximum price move without confirmation."),
     Setting("minimum_order_value", "CURRENCY=AMOUNT", "", "Minimum value of an order, by currency."),
+    Setting("quote_lifetime", "TIME", "30s", "Time in which an order may name its quote; at most 1h."),
+    Setting("quote_tolerance", "SHARE", "0.01", "Maximum price move, up or down, between a quote and its order."),
     Setting("limit_order", "CURRENCY=AMOUNT", "", "Maximum value of one order."),
     Setting("limit_account_day", "CURRENCY=AMOUNT", "", "Maximum value of an account's orders in a day."),
     Setting("limit_tenant_day", "CURRENCY=AMOUNT", "", "Maximum value of a tenant's orders in a day."),

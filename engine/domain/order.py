@@ -502,7 +502,7 @@ def place(
         limit_price=limit.price if limit else None,
         time_in_force=limit.time_in_force if limit else None,
         expires_at_us=session_ends_us if limit and limit.time_in_force == "day" else None,
-        quote=None,
+        quote=order_request.quote,
     )
 
 

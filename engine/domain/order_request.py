@@ -31,7 +31,8 @@ class OrderRequest(msgspec.Struct, frozen=True):
     A `limit` order has a `limit_price` in the instrument's price type, and a `time_in_force`, None for
     `day`.
     `request` is a keyed digest of the request in canonical form, None without an idempotency key;
-    `rolled_from`: what a rollover, the engine's own request, reinvests.
+    `rolled_from`: what a rollover, the engine's own request, reinvests. `quote`: a quote for the same,
+    which the order uses up.
     """
 
     side: Side
@@ -44,6 +45,7 @@ class OrderRequest(msgspec.Struct, frozen=True):
     order_type: OrderType = "market"
     limit_price: Decimal | None = None
     time_in_force: TimeInForce | None = None
+    quote: str | None = None
 
 
 OURS: Final = frozenset({"purpose", "request", "rolled_from"})

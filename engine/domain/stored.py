@@ -17,6 +17,7 @@ from engine.domain import (
     instrument,
     kind,
     order,
+    order_quote,
     payment,
     report,
     script,
@@ -37,6 +38,7 @@ AnyFact = (
     | halt.HaltFact
     | kind.KindFact
     | script.ScriptFact
+    | order_quote.QuoteFact
     | webhook.WebhookFact
 )
 """Each fact is in one of the unions handled by the folds of `streams`, and has a branch there."""
@@ -118,6 +120,7 @@ STORED: Final[dict[str, type[AnyFact]]] = {
     "script.written.1": script.ScriptWritten,
     "script.taken.1": script.ScriptTaken,
     "script.played.1": script.ScriptPlayed,
+    "order_quote.consumed.1": order_quote.QuoteConsumed,
     "webhook.created.1": webhook.WebhookCreated,
     "webhook.changed.1": webhook.WebhookChanged,
     "webhook.secret_rotated.1": webhook.WebhookSecretRotated,

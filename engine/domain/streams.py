@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from engine.domain import account, clock, halt, instrument, kind, order, payment, report, script, webhook
+from engine.domain import (
+    account,
+    clock,
+    halt,
+    instrument,
+    kind,
+    order,
+    order_quote,
+    payment,
+    report,
+    script,
+    webhook,
+)
 from engine.kernel.fold import Fold
 
 FOLDS: Final[dict[str, Fold[Any]]] = {
@@ -18,6 +30,9 @@ FOLDS: Final[dict[str, Fold[Any]]] = {
     "hlt": Fold("trading_halt", halt.SHAPE, halt.Halt, halt.evolve, is_long=False),
     "knd": Fold("kind", kind.SHAPE, kind.Declared, kind.evolve, is_long=False),
     "scr": Fold("scripts", script.SHAPE, script.Scripts, script.evolve),
+    "quo": Fold(
+        "order_quote", order_quote.SHAPE, order_quote.ConsumedQuote, order_quote.evolve, is_long=False
+    ),
     "whk": Fold("webhook", webhook.SHAPE, webhook.Webhook, webhook.evolve, is_long=False),
 }
 """Prefix -> fold. `SHAPE` stands beside each state, and is raised when its fields or their meaning

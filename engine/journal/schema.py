@@ -33,7 +33,7 @@ from engine.kernel.chain import GENESIS
 from engine.kernel.errors import BadSettings, JournalDamaged, SchemaMissing, SchemaTooNew, SchemaTooOld
 from engine.kernel.limits import MIGRATION_PAUSE_S
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 """Number of this release's schema, and of the last script in `migrations`. A journal with a greater one
 is refused, and one with a smaller one until `order-engine migrate` has upgraded it."""
 

@@ -262,6 +262,14 @@ SYMBOLS_MAX: Final = 100_000
 """Symbols with their latest quote in memory, about 600 bytes each: every listing of ten exchanges."""
 QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, or read in one page."""
+ORDER_QUOTES_MAX: Final = 1_000
+"""Quotes of orders kept for one account, 33 a second of the default lifetime: the oldest makes room."""
+ORDER_QUOTE_LIFETIME_MAX_US: Final = 3_600 * 1_000_000
+"""Longest lifetime of a quote: the price of an hour ago says nothing about an order of now."""
+ORDER_QUOTE_KEPT_US: Final = 600 * 1_000_000
+"""How long an expired quote is kept, so that the refusal of a late order names its expiry."""
+ORDER_QUOTES_PURGED: Final = 100
+"""Expired quotes deleted with each new one: more than arrive, in a millisecond."""
 PRICE_AHEAD_MAX_US: Final = 60 * 1_000_000
 """A quote further ahead of our clock is refused: it would block true quotes until its time."""
 PRICE_JUMP_WINDOW_US: Final = 60 * 1_000_000

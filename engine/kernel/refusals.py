@@ -136,6 +136,22 @@ REFUSALS: Final = {
         "Only reports parked as `late`, `too_much` or `too_dear` can be booked. Reject this one.",
         ("The report cannot be booked: {fault}. Reject it, or leave it open.",),
     ),
+    "quote_invalid": Refusal(
+        "No such quote of the account, expired, or given for another order. Ask for a new one.",
+        (
+            "The quote expired at {expired_at}; ask for a new one.",
+            "The quote was given for another order, which differs in {differs}; ask for a new one.",
+            "Since the quote was given, {changed} has changed; ask for a new one.",
+        ),
+    ),
+    "quote_already_consumed": Refusal(
+        "An order was placed by this quote; a quote serves one order. Ask for a new one.",
+        ("The order {order} was placed by this quote; ask for a new one.",),
+    ),
+    "quote_price_moved": Refusal(
+        "The price has moved too far since the quote, up or down. Ask for a new one.",
+        ("A unit is {price} now and was {quoted} in the quote, past the tolerance of {tolerance}.",),
+    ),
     "price_changed": Refusal(
         "The waiting price has changed. Read it again before you confirm.",
         ("The waiting price is now {bid} to {ask}; read it again before you confirm.",),

@@ -1,6 +1,7 @@
 """The operational tables: authoritative, but not facts. They are in the journal's database.
 
     prices         quotes as they arrived; `seq` is the order of arrival and of commit
+    order_quotes   quotes of orders, until they have expired; disposable
     waiting_prices the newest jump of each symbol, until another client confirms it
     symbols        the instrument of each symbol
     personal       personal data, kept out of facts so that it can be erased
@@ -47,6 +48,7 @@ class Operations:
     metadata: sa.MetaData
     prices: Table
     waiting_prices: Table
+    order_quotes: Table
     symbols: Table
     personal: Table
     refusals: Table
@@ -105,6 +107,7 @@ def define_operations() -> Operations:
         metadata=metadata,
         prices=prices,
         waiting_prices=_waiting_prices(metadata),
+        order_quotes=_order_quotes(metadata),
         symbols=symbols,
         personal=_personal(metadata),
         refusals=_refusals(metadata),
@@ -139,6 +142,21 @@ def _waiting_prices(metadata: sa.MetaData) -> Table:
         Column("recorded_us", BigInteger, nullable=False),
         *_authorship(),
     )
+
+
+def _order_quotes(metadata: sa.MetaData) -> Table:
+    table = Table(
+        "order_quotes",
+        metadata,
+        Column("id", _label(), primary_key=True),
+        Column("tenant", _label(), nullable=False),
+        Column("account", _label(), nullable=False),
+        Column("expires_at_us", BigInteger, nullable=False),
+        Column("body", LargeBinary, nullable=False),
+    )
+    sa.Index("order_quotes_account", table.c.account, table.c.id)
+    sa.Index("order_quotes_expiry", table.c.expires_at_us)
+    return table
 
 
 def _authorship() -> list[Column[Any]]:

@@ -43,6 +43,7 @@ UNCARRIED: Final = frozenset(
     {
         "leases",
         "heartbeats",
+        "order_quotes",
         "snapshots",
         "journal_names",
         "journal_head",

@@ -92,6 +92,7 @@ def calls(house: House, words: dict[str, Any]) -> dict[str, Callable[[Any], Any]
     return {
         "buy": lambda c: c.buy(a, BOND, "100.00", client_reference="mine", key="buy"),
         "sell": lambda c: c.sell(a, BOND, Decimal("0.10"), key="sell"),
+        "quote": lambda c: c.quote(a, BOND, "buy", cash_amount="100.00", key="quote"),
         "cancel": lambda c: c.cancel_order(a, order, key="cancel"),
         "order": lambda c: c.order(a, order),
         "evidence": lambda c: c.evidence(a, old),

@@ -151,7 +151,11 @@ def _reporting(house: House) -> Case:
 
 TEN = {"amount": "10", "currency": "USD"}
 PRICES = [{"symbol": "KE2024A", "bid": "100", "ask": "100"}]
+QUOTED = {"instrument": "ins_bond", "side": "buy", "cash_amount": "10"}
 CASES: dict[str, Callable[[House], Case]] = {
+    "quote_order": lambda h: Case(
+        h.at("/order-quotes"), QUOTED, other_body=QUOTED | {"cash_amount": "11"}
+    ),
     "place_order": lambda h: Case(
         h.at("/orders"), buying("5", client_reference="c"), other_body=buying("6")
     ),

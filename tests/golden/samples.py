@@ -15,6 +15,7 @@ from engine.domain import (
     instrument,
     kind,
     order,
+    order_quote,
     order_request,
     payment,
     report,
@@ -345,6 +346,16 @@ SAMPLES: dict[str, Fact] = {
     "script.written.1": script.ScriptWritten("scr_1", "account", "acc_1", STEPS, "cli_1", AT_US),
     "script.taken.1": script.ScriptTaken("scr_1", "ord_1", AT_US),
     "script.played.1": script.ScriptPlayed("scr_1", "ord_1", AT_US),
+    "order_quote.consumed.1": order_quote.QuoteConsumed(
+        "ord_1",
+        "acc_1",
+        Decimal("100.00"),
+        Decimal("1.25000000"),
+        Decimal("0.98"),
+        Decimal("99.73"),
+        AT_US - 9,
+        AT_US,
+    ),
     "webhook.created.1": webhook.WebhookCreated(
         "whk_1", "tenant", "https://hooks.example.com:8443", bytes(range(16)), None, AT_US
     ),

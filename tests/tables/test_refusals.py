@@ -14,12 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands.tally import Tally
-from engine.domain import halt, report, rollover, webhook
+from engine.domain import halt, order_quote, report, rollover, webhook
 from engine.domain.addresses import target_of
 from engine.domain.fees import FeeRule
 from engine.domain.halt import Halt
 from engine.domain.idempotency import check_key, check_repeat
 from engine.domain.instrument import Terms
+from engine.domain.order_quote import OrderQuote, QuoteConsumed
 from engine.domain.order_request import OrderRequest
 from engine.domain.position import Balance
 from engine.domain.pricing import Price
@@ -211,6 +212,30 @@ def again(made: World, order_request: OrderRequest, price: Price = PRICE, **word
     return made
 
 
+def quoted() -> OrderQuote:
+    """A quote of a buy of 100.00 at 100.00, that expires at 30."""
+    return OrderQuote(buy(world()).order().terms, "money 100 USD", 30)
+
+
+def using(
+    quote: OrderQuote | None,
+    *,
+    at_us: int = 29,
+    is_used: bool = False,
+    unit: str = "money 100 USD",
+    **changes: Any,
+) -> World:
+    """An order of other terms that names the quote."""
+    placed = replace(quoted().terms, order="ord_2", **changes)
+
+    def use() -> QuoteConsumed:
+        known = order_quote.check(quote, None, "acc", at_us=at_us)
+        return order_quote.consume(known, placed, unit, Decimal("0.01"))
+
+    used = order_quote.evolve(None, use()) if is_used else None
+    return raising(use if used is None else lambda: order_quote.check(quote, used, "acc", at_us=at_us))
+
+
 DUST = Price(Decimal("0.99"), Decimal("1.00"), 1)
 
 
@@ -317,6 +342,14 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "rollover chosen too late": lambda: raising(lambda: chosen(BILL)),
     "rollover of what has none": lambda: raising(lambda: chosen(UNROLLED)),
     "rollover of a closed position": lambda: raising(lambda: chosen(BILL, closed_at_us=9)),
+    "quote of another account": lambda: using(None),
+    "quote that has expired": lambda: using(quoted(), at_us=30),
+    "quote for less": lambda: using(quoted(), cash_amount=Decimal("99.00"), side="sell"),
+    "quote before fees changed": lambda: using(quoted(), fee_rate=Decimal("0.01")),
+    "quote before a split": lambda: using(quoted(), unit="money 100 USD split 1"),
+    "quote used before": lambda: using(quoted(), is_used=True),
+    "quote of a price that has risen": lambda: using(quoted(), price=Decimal("101.00000001")),
+    "quote of a price that has fallen": lambda: using(quoted(), price=Decimal("98.99")),
     "trading of all halted": lambda: raising(lambda: halt.check(Halt(True, "why", 1), None)),
     "trading of the tenant halted": lambda: raising(
         lambda: halt.check(Halt(False, "why", 1), Halt(True, "why", 1))
@@ -414,6 +447,14 @@ cancel of a rollover               |order_cancel_forbidden          |position=po
 rollover chosen too late           |rollover_locked                 |maturity=2026-06-11 cutoff=2026-06-07T04:00:00Z
 rollover of what has none          |invalid_param                   |automatic_rollover:not_supported
 rollover of a closed position      |invalid_param                   |automatic_rollover:not_changeable
+quote of another account           |quote_invalid                   |
+quote that has expired             |quote_invalid                   |expired_at=1970-01-01T00:00:00.000030Z
+quote for less                     |quote_invalid                   |differs=side, cash_amount
+quote before fees changed          |quote_invalid                   |changed=fee_rate
+quote before a split               |quote_invalid                   |changed=price_type
+quote used before                  |quote_already_consumed          |order=ord_2
+quote of a price that has risen    |quote_price_moved               |quoted=100.00 price=101.00000001 tolerance=0.01
+quote of a price that has fallen   |quote_price_moved               |quoted=100.00 price=98.99 tolerance=0.01
 trading of all halted              |trading_halted                  |halted=engine since=1970-01-01 00:00:00.000001+00:00
 trading of the tenant halted       |trading_halted                  |halted=tenant since=1970-01-01 00:00:00.000001+00:00
 halted for no reason               |invalid_param                   |reason:invalid_value

@@ -21,6 +21,7 @@ WRONG = {
     "minimum_order_value": "USD=1.005", "limit_order": "XXZ=1", "limit_price_age": "5",
     "rate_client": "5", "streams_client": "x", "trusted_proxies": "proxy", "log": "loud",
     "log_requests": "x", "http_parser": "other", "price_jump_max": "2%", "nats_subject": "a b",
+    "quote_lifetime": "61m", "quote_tolerance": "1%",
 }  # fmt: skip
 """Setting -> a text that it cannot have."""
 BESIDE = {"nats_subject": {"nats_url": "nats://h:1"}}

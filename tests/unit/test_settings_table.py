@@ -23,6 +23,7 @@ SAID = {
     "venues": "acme=http,url=https://g.example", "venue_of": "bond=simulated", "venue_price_band": "0.3",
     "fees": "*=0.7%",
     "price_max_age": "5m", "price_jump_max": "0.2", "minimum_order_value": "USD=5",
+    "quote_lifetime": "20s", "quote_tolerance": "0.05",
     "limit_order": "USD=7", "limit_account_day": "USD=8", "limit_tenant_day": "USD=9",
     "limit_price_age": "7s", "limit_duplicate_window": "8s", "rate_client": "1/1",
     "rate_address": "2/1", "rate_tokens": "3/1", "rate_failures": "4/1", "rate_errors": "5/1",

@@ -14,6 +14,7 @@ from order_engine_client.operations import Caller, Listing, Operation
 from order_engine_client.resources import (
     TERMINAL,
     Order,
+    OrderQuote,
 )
 from order_engine_client.values import (
     Amount,
@@ -62,6 +63,7 @@ def buy(
     client_reference: str | None = None,
     limit_price: Amount | None = None,
     time_in_force: str | None = None,
+    quote: str | None = None,
     may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
@@ -69,8 +71,9 @@ def buy(
 
     `instrument` is an id (`ins_...`). With a `limit_price` it is a limit order: for the units that
     the cash buys at that price, which is the worst one. Its `time_in_force` is `day` (default) or
-    `gtc`. While its market is closed the order waits; unless it `may_wait`, it is refused:
-    `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
+    `gtc`. `quote` is the id of a quote for the same; refused if it was used, has expired, or the
+    price has moved since. While its market is closed the order waits; unless it `may_wait`, it is
+    refused: `instrument_not_trading`. Raises NotFound, Forbidden; Invalid, as `insufficient_funds`.
     """
     body = given(
         instrument=instrument,
@@ -81,6 +84,7 @@ def buy(
         client_reference=client_reference,
         limit_price=limit_price,
         time_in_force=time_in_force,
+        quote=quote,
     )
     where = accounts_path(account, "orders")
     return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
@@ -94,6 +98,7 @@ def sell(
     client_reference: str | None = None,
     limit_price: Amount | None = None,
     time_in_force: str | None = None,
+    quote: str | None = None,
     may_wait: bool = True,
     key: str | None = None,
 ) -> Operation[Order]:
@@ -106,6 +111,7 @@ def sell(
         client_reference=client_reference,
         limit_price=limit_price,
         time_in_force=time_in_force,
+        quote=quote,
     )
     where = accounts_path(account, "orders")
     return Operation("POST", where, Order, body=body, key=key_of(key), may_wait=may_wait)
@@ -113,6 +119,29 @@ def sell(
 
 def _type_of(limit_price: Amount | None) -> str:
     return "market" if limit_price is None else "limit"
+
+
+def quote(
+    account: str,
+    instrument: str,
+    side: str,
+    *,
+    cash_amount: Amount | None = None,
+    quantity: Amount | None = None,
+    limit_price: Amount | None = None,
+    may_wait: bool = True,
+    key: str | None = None,
+) -> Operation[OrderQuote]:
+    """A quote of an order: a buy of `cash_amount`, a sell of `quantity`. Raises as `buy`."""
+    body = given(
+        instrument=instrument,
+        side=side,
+        cash_amount=cash_amount,
+        quantity=quantity,
+        limit_price=limit_price,
+    )
+    where = accounts_path(account, "order-quotes")
+    return Operation("POST", where, OrderQuote, body=body, key=key_of(key), may_wait=may_wait)
 
 
 def order(account: str, order: str) -> Operation[Order]:

@@ -72,6 +72,7 @@ NEXT = {
         "": {"listed": "listed"},
         "listed": dict.fromkeys(_LISTED.split(), "listed"),
     },
+    "order_quote": {"": {"consumed": "consumed"}, "consumed": {}},
     "kind": {"": {"declared": "declared"}, "declared": {}},
     "clock": {"": {"advanced": "running"}, "running": {"advanced": "running"}},
     "script": {

@@ -338,6 +338,7 @@ class Causes:
         self.executions: dict[tuple[str, str], str] = {}
         self.counted: dict[str, Row] = {}
         self.applied: set[tuple[str, str]] = set()
+        self.quoted: set[tuple[str, str, str]] = set()
 
     def take(self, row: Row) -> list[Move]:
         """Raises Wrong for amounts that break the rules of money."""
@@ -348,6 +349,8 @@ class Causes:
             return self._of_payment(row, kind, happened)
         if row.what == "report.applied":
             self.applied ^= {(row.stream, row.trade)}
+        if row.what == "order_quote.consumed":
+            self.quoted ^= {(row.stream, row.order, row.account)}
         if row.what == "account.order_counted":
             self.counted[row.order] = row
         return []
@@ -420,6 +423,8 @@ class Causes:
         order = self.orders[row.stream] = Order(row, places, row.decimal_precision)
         if counted := self.counted.pop(row.stream, None):
             self._check_counted(counted, row)
+        if row.quote is not None:
+            self.quoted ^= {(row.quote, row.stream, row.account)}
         reserved = order.reserved
         if order.is_buy:
             quoted = self._quoted_fee(row)
@@ -640,6 +645,8 @@ class Money:
             raise Wrong(f"{', '.join(self.causes.counted)}: counted, and not placed")
         if self.causes.applied:
             raise Wrong(f"{self.causes.applied}: a parked report and its trade say otherwise")
+        if self.causes.quoted:
+            raise Wrong(f"{self.causes.quoted}: a quote and its order say otherwise")
         for account in self._accounts:
             self.places.check_positions(account)
         self._accounts.clear()

@@ -102,6 +102,7 @@ FIELDS = {
     "report.rejected": "at_us",
     "report.booking_requested": "by at_us",
     "report.applied": "trade by at_us",
+    "order_quote.consumed": "order account price accrued_interest quantity cash quoted_at_us at_us",
     "clock.advanced": "by_us at_us",
     "kind.declared": "kind at_us",
     "script.written": "script subject_kind subject steps by at_us",
@@ -111,7 +112,14 @@ FIELDS = {
 """Name of a fact -> the words of its body after the envelope's eight, by place."""
 
 LATER: dict[str, dict[str, Any]] = {
-    "order.placed": {"rounding": "half_up"},
+    "order.placed": {
+        "rounding": "half_up",
+        "rolled_from": None,
+        "limit_price": None,
+        "time_in_force": None,
+        "expires_at_us": None,
+        "quote": None,
+    },
     "order.execution_started": {"splits": 0, "script": None},
     "account.position_opened": {"splits": 0},
 }
