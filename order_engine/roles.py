@@ -86,6 +86,7 @@ from engine.venues.port import Ticket, sent_ticket
 from engine.venues.registry import OpenVenues, open_venues
 from engine.venues.simulated import SimulatedVenue
 from order_engine.prompting import JournalPrompter
+from order_engine.tape import MarketTape
 from order_engine.tending import REBUILDS, Rebuilding, Telling
 from projections import checkpoints, rolling
 from projections.database import Views
@@ -280,7 +281,9 @@ class Followers:
     def _open_venues(self) -> OpenVenues:
         settings = self._settings
         prompter = JournalPrompter(self._shared, self._views)
-        simulated = SimulatedVenue(now_us, self._sandbox.venue_delay_us, prompter=prompter)
+        tape = MarketTape(self._shared, self._market, prompter.ahead_us, now_us)
+        delay_us = self._sandbox.venue_delay_us
+        simulated = SimulatedVenue(now_us, delay_us, prompter=prompter, tape=tape)
         own = (simulated,) if self._kind == "sandbox" else ()
         routes = effective_routes(settings.venues, settings.venue_of, self._kind)
         return open_venues(settings.venues, routes, settings.data, self._ticket, own)

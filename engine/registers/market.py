@@ -330,6 +330,21 @@ class Market:
             row = connection.execute(query).first()
         return _quote(row) if row else None
 
+    def since(self, symbol: str, at_us: int, number: int) -> list[tuple[int, Quote]]:
+        """(number, quote) of a symbol's quotes after one of a market time and number, by both; at most
+        QUOTES_MAX. Raises Unavailable.
+        """
+        columns = self._prices.c
+        query = (
+            sa.select(*self._columns())
+            .where(columns.symbol == symbol, columns.at_us >= at_us)
+            .where((columns.at_us > at_us) | (columns.seq > number))
+            .order_by(columns.at_us, columns.seq)
+            .limit(QUOTES_MAX)
+        )
+        with self._store.reading() as connection:
+            return [(row.seq, _quote(row)) for row in connection.execute(query)]
+
     def _columns(self) -> list[sa.ColumnElement[Any]]:
         c = self._prices.c
         return [

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from engine.domain.kind import SIMULATED
 from engine.domain.pricing import quantity_for
 from engine.domain.report import Report, ReportKind
-from engine.kernel.limits import RECONCILE_S, VENUE_REPORTS
+from engine.kernel.limits import RECONCILE_S, VENUE_REPORTS, WAITING_S
 from engine.kernel.values import EXACT
 from engine.venues.port import (
     CancelTicket,
@@ -23,6 +23,7 @@ from engine.venues.port import (
     VenueStatus,
     VenueUnavailable,
 )
+from engine.venues.resting import Resting, Tape, meets
 from engine.venues.scripted import Due, is_silent, reports_of, times_out
 
 _HUNDREDTHS: Final = {
@@ -43,8 +44,13 @@ def executed_quantity(ticket: Ticket) -> Decimal:
     return quantity_for(part, Decimal(1), ticket.trading_increment)
 
 
-def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
-    """The simulated venue's reports of an order that was not cancelled in time: a pure function."""
+def answers_to(
+    venue: str, ticket: Ticket, executed_at_us: int, price: Decimal | None = None
+) -> list[Report]:
+    """The simulated venue's reports of an order that was not cancelled in time: a pure function.
+
+    `price` defaults to the ticket's.
+    """
     quantity = executed_quantity(ticket)
     ended = Report(venue, f"{ticket.venue_order}-ended", ticket.order, "ended")
     if not quantity:
@@ -54,7 +60,7 @@ def answers_to(venue: str, ticket: Ticket, executed_at_us: int) -> list[Report]:
         f"{ticket.venue_order}-trade",
         ticket.order,
         "trade",
-        ticket.price,
+        ticket.price if price is None else price,
         quantity,
         ticket.accrued_interest,
         executed_at_us,
@@ -100,7 +106,7 @@ class _Held:
 
 class SimulatedVenue:
     """The venue of the sandbox: executes at the ticket's price, `delay_us` after the order began, or by
-    the order's script.
+    the order's script. A limit order that does not meet that price rests until one of the `tape` does.
 
     Without a script a cancel before that moment succeeds, a later one is rejected. It has no storage:
     its reports follow from tickets, and tickets from the journal, so the same tickets after a crash give
@@ -108,7 +114,7 @@ class SimulatedVenue:
     thread-safe.
     """
 
-    capabilities: Final = Capabilities()
+    capabilities: Final = Capabilities(frozenset({"market", "limit"}), frozenset({"day", "gtc"}))
 
     def __init__(
         self,
@@ -116,11 +122,14 @@ class SimulatedVenue:
         delay_us: int = 0,
         name: str = SIMULATED,
         prompter: Prompter | None = None,
+        tape: Tape | None = None,
     ) -> None:
         self._now_us = now_us
         self._delay_us = delay_us
         self._name = name
         self._prompter = prompter
+        self._resting = Resting(tape) if tape else None
+        self._matched_us: int | None = None
         self._held: dict[str, _Held] = {}
         self._numbers = count(1)
         self._due: list[tuple[int, int, str]] = []  # heaps of (time, number, order): in wall time
@@ -150,14 +159,27 @@ class SimulatedVenue:
     def _hold(self, ticket: Ticket, cancels: Sequence[CancelTicket]) -> None:
         """Plans the reports of an order that was, or will be, asked to be cancelled."""
         held = self._held[ticket.venue_order] = _Held(ticket)
-        if ticket.script is None:
-            due_us = ticket.started_at_us + self._delay_us
-            reports = answers_to(self._name, ticket, due_us)
-            self._plan(held, [Due(due_us, one, one.kind == "ended") for one in reports])
-        else:
+        if ticket.script is not None:
             self._plan(held, reports_of(self._name, ticket, ticket.script))
+        elif meets(ticket, ticket.price):
+            self._execute(held, ticket.price, ticket.started_at_us)
+        elif self._resting is not None:
+            self._resting.add(ticket)
+            self._matched_us = None
         for request in cancels:
             self.cancel(request)
+
+    def _execute(self, held: _Held, price: Decimal, at_us: int) -> None:
+        """Plans the execution of an order that meets a price."""
+        due_us = at_us + self._delay_us
+        reports = answers_to(self._name, held.ticket, due_us, price)
+        self._plan(held, [Due(due_us, one, one.kind == "ended") for one in reports])
+
+    def _match(self) -> None:
+        """Plans the execution of resting orders that new prices meet."""
+        self._matched_us = self._now_us()
+        for match in self._resting.match() if self._resting else ():
+            self._execute(self._held[match.ticket.venue_order], match.price, match.at_us)
 
     def _plan(self, held: _Held, planned: Sequence[Due]) -> None:
         for due in planned:
@@ -177,6 +199,7 @@ class SimulatedVenue:
 
     def _ask(self, held: _Held, request: CancelTicket) -> None:
         """Has a request answered: as the script says, or `cancelled` unless the execution is over."""
+        self._match()
         for number, due in list(held.due.items()):
             if not due.is_business and due.at_us <= request.asked_at_us:
                 self._say(held, held.due.pop(number))
@@ -190,6 +213,8 @@ class SimulatedVenue:
             answers = [Due(request.asked_at_us, report, kind == "cancelled")]
         if any(answer.is_end for answer in answers):
             held.due.clear()
+            if self._resting is not None:
+                self._resting.remove(held.ticket)
         self._plan(held, answers)
         self._say_due()
 
@@ -238,6 +263,8 @@ class SimulatedVenue:
 
     def _say_due(self) -> None:
         now_us = self._now_us()
+        if self._matched_us is None or abs(now_us - self._matched_us) >= WAITING_S * 1_000_000:
+            self._match()
         self._say_until(self._due, now_us)
         if self._due_in_business:
             ahead_us = self._prompter.ahead_us() if self._prompter else 0

@@ -61,6 +61,23 @@ def test_a_fast_clock_holds_nobody_up(store: Store) -> None:
     assert here.as_of("SYM", now_us()) == here.quote("SYM")
 
 
+def test_what_was_posted_since_is_read_by_time_then_by_arrival(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, then_us = Market(store, TABLES), now_us() - 60 * S
+    for price, at in (("1", 0), ("3", 2), ("2", 1), ("4", 2), ("5", 3)):
+        here.put([quote(price, at_us=then_us + at * S)])
+    here.put([replace(quote("9", at_us=then_us + S), symbol="OTHER")])
+    monkeypatch.setattr("engine.registers.market.QUOTES_MAX", 2)
+    found, at_us, number = [], then_us, 1
+    while page := here.since("SYM", at_us, number):
+        number, last = page[-1]
+        assert last.at_us is not None
+        found.append([str(one.bid) for _, one in page])
+        at_us = last.at_us
+    assert found == [["2", "3"], ["4", "5"]]
+
+
 def test_a_slow_process_holds_nobody_up(store: Store) -> None:
     """Without a timestamp a quote is of when the database received it, whatever its process believes."""
     slow, right = Market(store, TABLES, lambda: now_us() - 30 * S), Market(store, TABLES)

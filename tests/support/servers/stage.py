@@ -19,6 +19,7 @@ from engine.kernel.process import EXECUTION
 from engine.venues.registry import OpenVenues
 from engine.venues.simulated import SimulatedVenue
 from order_engine.prompting import JournalPrompter
+from order_engine.tape import MarketTape
 from projections.views import working
 from tests.support.engines.following import Clock
 from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok
@@ -43,7 +44,8 @@ class Stage:
         assert lease is not None
         desk = engine.desk.under(lease)
         prompter = JournalPrompter(desk, views)
-        venue = SimulatedVenue(self.now_us, prompter=prompter)
+        tape = MarketTape(desk, engine.services.market, prompter.ahead_us, self.now_us)
+        venue = SimulatedVenue(self.now_us, prompter=prompter, tape=tape)
         self.execution = Execution(
             desk,
             engine.services.firm,
@@ -54,7 +56,7 @@ class Stage:
                 lambda limit, after: working.at_venue(views, limit=limit, after=after),
                 ExpirySet(partial(working.expiring, views), partial(working.next_expiry, views)),
             ),
-            refresh=lambda: 0,
+            refresh=engine.services.market.refresh,
             monotonic=self.clock,
         )
         self.lease = lease
