@@ -261,8 +261,9 @@ def _opened(former: Position | None, fact: PositionOpened) -> Position:
     fresh = Position(fact.position, fact.instrument, fact.currency, units, at_us, at_us)
     if former is None:
         return replace(fresh, splits=fact.splits)
+    # Units of the former one can be reserved and lacking, 0 in total: a sell at its venue holds them.
     kept = {"dated": former.dated, "before": former.before, "applied": former.applied}
-    return replace(fresh, splits=fact.splits, **kept)
+    return replace(fresh, units=former.units, splits=fact.splits, **kept)
 
 
 def _noted(position: Position, fact: PositionFact) -> Position:

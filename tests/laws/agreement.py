@@ -7,7 +7,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from engine.domain.bookings import BuyBooked, CashDeposited, CashWithdrawn, PositionOpened, SellBooked
+from engine.domain.bookings import (
+    BuyBooked,
+    BuyBusted,
+    CashDeposited,
+    CashWithdrawn,
+    PositionOpened,
+    SellBooked,
+    SellBusted,
+)
 from engine.domain.fees import FeeRule
 from engine.domain.instrument import Terms
 from engine.domain.servicing import (
@@ -126,17 +134,31 @@ def _ledger(world: World) -> Iterator[dict[str, Any]]:
                 yield from _serviced(
                     row, fact, world.instrument(fact.instrument).terms.decimal_precision
                 )
+            case BuyBusted() | SellBusted():
+                places, precision = CURRENCIES[fact.currency], _precision(world, fact.instrument)
+                reference, row["instrument"] = references[fact.trade], fact.instrument
+                fee = ledger_row(row, "reversal", fact.currency, scaled(fact.fee, places), reference)
+                row["unit_quantity"] = scaled(fact.quantity, precision)
+                sign = 1 if isinstance(fact, BuyBusted) else -1
+                cash = sign * scaled(fact.notional, places)
+                yield ledger_row(row, "reversal", fact.currency, cash, reference)
+                yield fee
             case BuyBooked() | SellBooked() | RolloverPaid():
                 places = CURRENCIES[fact.currency]
                 reference, row["instrument"] = references[fact.trade], fact.instrument
                 fee = ledger_row(row, "fee", fact.currency, -scaled(fact.fee, places), reference)
-                precision = world.instrument(fact.instrument).terms.decimal_precision
-                row["unit_quantity"] = scaled(fact.quantity, precision)
+                row["unit_quantity"] = scaled(fact.quantity, _precision(world, fact.instrument))
                 row["unit_price"] = scaled(fact.price, 8)
                 side, sign = ("sell", 1) if isinstance(fact, SellBooked) else ("buy", -1)
                 cash = sign * scaled(fact.notional, places)
                 yield ledger_row(row, side, fact.currency, cash, reference)
                 yield fee
+
+
+def _precision(world: World, instrument: str) -> int:
+    """Decimal places of an instrument's units."""
+    places: int = world.instrument(instrument).terms.decimal_precision
+    return places
 
 
 def _serviced(

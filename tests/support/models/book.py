@@ -54,6 +54,7 @@ class Holding:
 
     def average_in(self, price: int, quantity: int, held: int) -> None:
         """Units bought join at their trade price; a sell takes units out at the average: no change."""
+        held = max(held, 0)  # units that are lacking have no cost, nor have those that offset them
         cost, per = self.cost * held + price * quantity * self.per, self.per * (held + quantity)
         shared = gcd(cost, per)
         self.cost, self.per = cost // shared, per // shared

@@ -44,6 +44,9 @@ class Model(Servicing):
                 written, total = ledger[account.id, code], self.balance(account.id, code)["total"]
                 assert written == total, f"I3: {account.id} {code}: ledger {written}, total {total}"
 
+    may_be_overdrawn = False
+    """Whether venues take trades back, and persons book what was parked."""
+
     def _check_nothing_negative(self) -> None:
         """I5: no account is below 0 in anything it has, has reserved or is due; no fee is."""
         for (asset, place), amount in self.book.amounts.items():
@@ -51,6 +54,7 @@ class Model(Servicing):
                 assert amount <= 0, f"I5: {place} holds {amount} {asset}"
                 continue
             below_zero_is_fine = place in (OUTSIDE, MARKET)
+            below_zero_is_fine |= self.may_be_overdrawn and place[-1] == "free"
             assert amount >= 0 or below_zero_is_fine, f"I5: {place} holds {amount} {asset}"
 
     def _check_against_causes(self) -> None:
@@ -85,16 +89,20 @@ class Model(Servicing):
         if order.of and not order.funded and order.status != "cancelled":
             expected.move(("units", order.of), order.pledged, free, reserved)
         elif order.status in LIVE:
-            rest = order.amount - (order.spent if order.side == "buy" else order.traded_quantity)
-            expected.move(self._reserved_asset(order), rest, free, reserved)
+            expected.move(self._reserved_asset(order), order.amount - order.drawn, free, reserved)
         for trade in order.trades:
             there, back = (payer, MARKET) if order.side == "buy" else (MARKET, free)
             expected.move(("cash", code), trade.notional, there, back)
             expected.move(("cash", code), trade.fee, payer, FEES)
             there, back = (free, MARKET) if order.side == "buy" else (MARKET, free)
             expected.move(("units", instrument), trade.quantity, back, there)
-            if not trade.settlements and order.side == "sell":
+            if trade.is_due and order.side == "sell":
                 expected.move(("cash due", code), trade.notional - trade.fee, MARKET, due)
+        for back in order.reversals:
+            there, here = (free, MARKET) if order.side == "sell" else (MARKET, free)
+            expected.move(("cash", code), back.notional, there, here)
+            expected.move(("cash", code), back.fee, FEES, free)
+            expected.move(("units", instrument), back.quantity, here, there)
 
     def _check_positions(self) -> None:
         """The units held are those that trades, maturities and splits leave, date by date.
@@ -122,20 +130,27 @@ class Model(Servicing):
         steps = zip(order.history, order.history[1:], strict=False)
         traded, notional, trades = order.traded_quantity, order.traded_notional, order.trades
         buy, settled = order.side == "buy", [trade.settlements for trade in trades]
+        usual = [trade for trade in order.standing if not trade.is_late]
+        by_hand = order.is_by_hand
         rules = {
             "I6: began as placed": order.history[0] == "placed",
             "I6: listed transitions only": all(after in NEXT[before] for before, after in steps),
             "I6: one settlement a trade": all(times in (0, 1) for times in settled),
-            "I6: settled means every trade is": order.status != "settled" or (trades and all(settled)),
+            "I6: settled means every trade is": order.status != "settled"
+            or (trades and not any(trade.is_due for trade in usual)),
             "I6: filled with a trade, cancelled with none": order.status in LIVE
-            or bool(trades) == (order.status != "cancelled"),
+            or (bool(trades) if order.status != "cancelled" else not usual),
             "I6: nothing reserved at the end": order.status in LIVE or order.reserved == 0,
             "I5: nothing negative reserved": order.reserved >= 0,
             "no cash before it is funded": order.funded or order.reserved == 0,
-            "never more than ordered": order.ordered is None or traded <= order.ordered,
+            "never more than ordered": by_hand or order.ordered is None or traded <= order.ordered,
             "notional is rounded once": notional == order.notional_of(order.consideration()),
-            "fees follow the rule": not trades or order.fees == order.fees_on(notional),
-            "never above net_cash_amount": not buy or notional <= order.amount - order.quoted_fee,
+            "fees follow the rule": not order.standing or order.fees == order.fees_on(notional),
+            "no fees without a trade": order.standing or not order.charged,
+            "drawn within the reservation": 0 <= order.drawn <= order.amount or not order.funded,
+            "never above net_cash_amount": by_hand
+            or not buy
+            or notional <= order.amount - order.quoted_fee,
             "never above the quoted fee": not buy or order.fees <= order.quoted_fee,
         }
         broken = [rule for rule, holds in rules.items() if not holds]

@@ -1,7 +1,7 @@
 """Orders and their trades in the integer model: statuses, sums, fees."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.models.values import WAYS, FeeRule, Instrument, rounded
 
@@ -36,11 +36,29 @@ class Trade:
     settlements: int = 0
     owed: int = 0
     splits: int = 0
+    drawn: int = 0
+    is_late: bool = False
+    is_busted: bool = False
+    replaced_by: "Trade | None" = None
+
+    @property
+    def is_due(self) -> bool:
+        return not self.settlements and not self.is_busted
 
     def view(self) -> dict[str, Any]:
-        hidden = ("settlements", "settlement_date", "owed", "splits")
-        shown = {name: value for name, value in vars(self).items() if name not in hidden}
-        return {**shown, "status": "settled" if self.settlements else "executed"}
+        names = "venue execution_reference price quantity accrued_interest notional fee"
+        shown = {name: getattr(self, name) for name in names.split()}
+        status = "settled" if self.settlements else "executed"
+        return {**shown, "status": "busted" if self.is_busted else status}
+
+
+class Reversal(NamedTuple):
+    """The amounts that a bust gave back; `returned` of them into the reservation."""
+
+    notional: int
+    fee: int
+    quantity: int
+    returned: int
 
 
 @dataclass
@@ -71,6 +89,8 @@ class Order:
     of: str | None = None
     pledged: int = 0
     funded: bool = True
+    reversals: list[Reversal] = field(default_factory=list)
+    is_by_hand: bool = False
 
     @property
     def status(self) -> str:
@@ -87,17 +107,28 @@ class Order:
         return self.fee_of(self.amount)
 
     @property
+    def standing(self) -> list[Trade]:
+        """The trades that were not busted."""
+        return [trade for trade in self.trades if not trade.is_busted]
+
+    @property
     def traded_quantity(self) -> int:
-        return sum(trade.quantity for trade in self.trades)
+        return sum(trade.quantity for trade in self.standing)
 
     @property
     def traded_notional(self) -> int:
-        return sum(trade.notional for trade in self.trades)
+        given = sum(trade.notional for trade in self.trades)
+        return given - sum(back.notional for back in self.reversals)
 
     @property
-    def spent(self) -> int:
-        """The cost of a buy's trades and their fees."""
-        return self.traded_notional + sum(trade.fee for trade in self.trades)
+    def charged(self) -> int:
+        return sum(trade.fee for trade in self.trades) - sum(back.fee for back in self.reversals)
+
+    @property
+    def drawn(self) -> int:
+        """The part of the reservation that the trades hold."""
+        drawn = sum(trade.drawn for trade in self.trades)
+        return drawn - sum(back.returned for back in self.reversals)
 
     @property
     def net_cash_amount(self) -> int | None:
@@ -109,13 +140,13 @@ class Order:
     @property
     def fees(self) -> int:
         """The quote while a buy waits for its first trade, then what was charged."""
-        waiting = self.side == "buy" and not self.trades and self.status != "cancelled"
-        return self.quoted_fee if waiting else sum(trade.fee for trade in self.trades)
+        waiting = self.side == "buy" and not self.standing and self.status in LIVE
+        return self.quoted_fee if waiting else self.charged
 
     def consideration(self) -> int:
         """Exact, before rounding: the sum of quantity x unit price."""
         unit_price = self.instrument.unit_price
-        return sum(t.quantity * unit_price(t.price, t.accrued_interest) for t in self.trades)
+        return sum(t.quantity * unit_price(t.price, t.accrued_interest) for t in self.standing)
 
     def fees_on(self, notional: int) -> int:
         """The fees of the whole order once `notional` minor units have traded."""

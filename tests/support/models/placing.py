@@ -123,7 +123,7 @@ class Placing(Records):
             ("instrument_not_trading", instrument.trading_status in ("not_trading", other_side_only)),
             ("corporate_action", self._counts_otherwise(order)),
             ("matured", self._settles_too_late(instrument)),
-            ("account_overdrawn", buy and self._is_overdrawn(order.account)),
+            ("account_overdrawn", buy and self._lacks_other(order)),
             ("below_minimum_amount", is_first and amount < rules.minimum_investment),
             ("trading_rules", buy and bool(amount % (rules.cash_increment or 1))),
             ("below_minimum_quantity", has_quantity and quantity < fewest and not is_all_held),
@@ -144,10 +144,10 @@ class Placing(Records):
         matures = instrument.maturity_date
         return bool(matures) and self.settles_on.get(instrument.id, "") >= matures
 
-    def _is_overdrawn(self, account: str) -> bool:
-        """Any cash or units below 0. Cash spent that is still receivable is not."""
-        places = ((account, "free"), (account, "reserved"))
-        return any(amount < 0 for (_, place), amount in self.book.amounts.items() if place in places)
+    def _lacks_other(self, order: Order) -> bool:
+        """Anything is lacking but the very units that the order buys."""
+        lacking = self._lacking(order.account)
+        return bool(lacking) and lacking != {("units", order.instrument.id)}
 
     def _waiting(self, account: str, instrument: str, *sides: str) -> bool:
         waiting = ("placed", "pending")

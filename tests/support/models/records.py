@@ -63,6 +63,17 @@ class Service:
     splits: int
 
 
+@dataclass
+class Parked:
+    """A venue's report that was not booked: of a "trade", a "bust", or a "correct" (of `refers_to`)."""
+
+    kind: str
+    order: str
+    trade: Trade | None
+    refers_to: str
+    fault: str
+
+
 class Records:
     """Accounts, payments, orders, positions, the ledger, and the book that they must agree with."""
 
@@ -79,6 +90,9 @@ class Records:
         self.ledger: list[dict[str, Any]] = []  # oldest first
         self.faults: list[str] = []
         self.book = Book()
+        self.parked: dict[tuple[str, str], Parked] = {}
+        # (account, instrument) -> side and trade, in the order in which they were first reported
+        self.traded: defaultdict[tuple[str, str], list[tuple[str, Trade]]] = defaultdict(list)
 
     # ---- reference data and accounts
 
@@ -129,6 +143,8 @@ class Records:
         faults = ["invalid_param"] if amount <= 0 else []
         if not owner.may("can_deposit" if kind == "deposit" else "can_withdraw"):
             faults.append(f"{kind}_forbidden")
+        if kind == "withdrawal" and self._lacking(account):
+            faults.append("account_overdrawn")
         if currency not in owner.currencies:
             faults.append("currency_not_supported")
         elif (
@@ -201,7 +217,7 @@ class Records:
             return "closed"
         if self._units_held(account, instrument):
             return "open"
-        return "closed" if all(trade.settlements for trade in holdings[-1].trades) else "closing"
+        return "closing" if any(trade.is_due for trade in holdings[-1].trades) else "closed"
 
     def _last(self, account: str, instrument: str) -> Holding | None:
         """The position that is not closed."""
@@ -219,7 +235,7 @@ class Records:
             return self._last(account, instrument)
         ex_date = splits[holdings[-1].splits].ex_date
         orders = self._orders_of(account, instrument)
-        is_late = any(trade.settlement_date >= ex_date for one in orders for trade in one.trades)
+        is_late = any(trade.settlement_date >= ex_date for one in orders for trade in one.standing)
         return holdings[-1] if is_late else None
 
     def _orders_of(self, account: str, instrument: str) -> list[Order]:
@@ -231,8 +247,13 @@ class Records:
             trade
             for order in self._orders_of(account, instrument)
             for trade in order.trades
-            if order.side == "buy" and not trade.settlements
+            if order.side == "buy" and trade.is_due
         ]
+
+    def _lacking(self, account: str) -> set[tuple[str, str]]:
+        """Currencies and instruments whose free amount is below 0."""
+        places = self.book.amounts.items()
+        return {asset for (asset, place), amount in places if place == (account, "free") and amount < 0}
 
     # ---- what can be seen
 
@@ -254,8 +275,9 @@ class Records:
         holding = self.holdings[account, instrument][number - 1]
         status = self._holding_status(account, instrument, number)
         total = self._units_held(account, instrument) if status == "open" else 0
-        reserved = self.book.at(("units", instrument), account, "reserved") if status == "open" else 0
-        unsettled = min(total, self.book.at(("units due", instrument), account, "due"))
+        is_last = number == len(self.holdings[account, instrument])
+        reserved = self.book.at(("units", instrument), account, "reserved") if is_last else 0
+        unsettled = min(max(total, 0), self.book.at(("units due", instrument), account, "due"))
         return {
             "status": status,
             "total": total,
@@ -263,7 +285,7 @@ class Records:
             "unsettled": unsettled,
             "settled": total - unsettled,
             "available_for_trading": total - reserved,
-            "average_price": round_half_even(holding.cost, holding.per) if total else None,
+            "average_price": round_half_even(holding.cost, holding.per) if total > 0 else None,
         }
 
     def state(self) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Rollovers of the integer model: a bill's face value buys the next bill before it has been paid."""
 
+from tests.support.models.busting import Busting
 from tests.support.models.orders import LIVE, Order
-from tests.support.models.trading import Trading
 from tests.support.models.values import NOTHING, OK, WAITS, FeeRule, Instrument
 
 CUTOFF_DAYS = 4
 """Calendar days before maturity from which on the setting stands."""
 
 
-class Rollovers(Trading):
+class Rollovers(Busting):
     """The setting, the order against what is receivable, and the pay for it at maturity."""
 
     def set_rollover(self, account: str, instrument: str, on: bool, *, days_left: int) -> str:
@@ -103,9 +103,10 @@ class Rollovers(Trading):
             order.funded = True
             for trade in order.trades:
                 self.book.move(cash, trade.notional + trade.fee, free, (account, "receivable"))
+                trade.drawn = trade.notional + trade.fee
                 self._write_trade(order, trade)
             if order.status in LIVE:
-                order.reserved = order.amount - order.spent
+                order.reserved = order.amount - order.drawn
                 self.book.move(cash, order.reserved, free, (account, "reserved"))
             pledged += order.pledged
         return pledged

@@ -57,7 +57,7 @@ class Servicing(Rollovers):
         traded = [
             Dated(trade.settlement_date, trade.quantity if order.side == "buy" else -trade.quantity)
             for order in self._orders_of(account, instrument)
-            for trade in order.trades
+            for trade in order.standing
             if trade.splits == splits
         ]
         key = account, instrument, splits, "maturity"
@@ -106,7 +106,7 @@ class Servicing(Rollovers):
             for one in self._orders_of(account, instrument)
             if one.side == "sell" and one.status in LIVE
         ]
-        unsettled = not all(trade.settlements for trade in last.trades)
+        unsettled = any(trade.is_due for trade in last.trades)
         if selling or unsettled or last.splits < len(self.splits[instrument]):
             return WAITS
         if last.automatic_rollover and not last.rollover:

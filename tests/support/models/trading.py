@@ -1,8 +1,9 @@
 """Orders of the integer model from execution to settlement."""
 
-from tests.support.models.book import FEES, MARKET
+from tests.support.models.book import FEES, MARKET, Holding
 from tests.support.models.orders import LIVE, Order, Trade
 from tests.support.models.placing import Placing
+from tests.support.models.records import Parked
 from tests.support.models.values import NOTHING, OK, PARKED
 
 
@@ -67,56 +68,74 @@ class Trading(Placing):
             return NOTHING
         known = self.orders.get(order)
         trade = Trade(venue, execution_reference, price, quantity, accrued, settlement_date, 0, 0)
-        fits = known is not None and self._price_in(known, trade)
-        self.reports[venue, execution_reference] = OK if fits else PARKED
-        if known is None or not fits:
+        fault = self._fault_of(known, trade)
+        self.reports[venue, execution_reference] = PARKED if fault else OK
+        if known is None or fault:
+            self.parked[venue, execution_reference] = Parked("trade", order, trade, "", fault)
             return PARKED
         self._book_trade(known, trade)
         return OK
 
-    def _price_in(self, order: Order, trade: Trade) -> bool:
-        """Gives the trade its notional and its fee; False if the order cannot take it.
+    def _fault_of(self, order: Order | None, trade: Trade) -> str:
+        """Why a reported trade contradicts its order; empty if it does not."""
+        if order is None:
+            return "unknown_order"
+        if order.status in ("placed", "pending"):
+            return "too_early"
+        return "late" if order.status != "executing" else self._misfit(order, trade)
 
-        A trade gets the rounded cumulative consideration less what earlier trades were given.
-        """
+    def _misfit(self, order: Order, trade: Trade) -> str:
+        """Why an order cannot take a trade beside the others."""
+        self._price_in(order, trade)
         last = self._last(order.account, order.instrument.id)
-        if order.status != "executing" or (last and last.splits != order.splits):
-            return False
         if order.ordered is not None and order.traded_quantity + trade.quantity > order.ordered:
-            return False
+            return "too_much"
+        traded = order.traded_notional + trade.notional
+        if order.side == "buy" and traded > order.amount - order.quoted_fee:
+            return "too_dear"
+        return "split" if last and last.splits != order.splits else ""
+
+    def _price_in(self, order: Order, trade: Trade) -> None:
+        """Gives the trade its notional and its fee.
+
+        A trade gets the rounded cumulative consideration less the share of earlier trades.
+        """
         unit_price = order.instrument.unit_price(trade.price, trade.accrued_interest)
         notional = order.notional_of(order.consideration() + trade.quantity * unit_price)
-        if order.side == "buy" and notional > order.amount - order.quoted_fee:
-            return False
         trade.notional = notional - order.traded_notional
-        trade.fee = order.fees_on(notional) - sum(earlier.fee for earlier in order.trades)
-        return True
+        trade.fee = order.fees_on(notional) - order.charged
 
-    def _book_trade(self, order: Order, trade: Trade) -> None:
+    def _book_trade(
+        self, order: Order, trade: Trade, *, draws: bool = True, holding: Holding | None = None
+    ) -> None:
         """Trade-date accounting: cash and units move now, what settlement owes stands beside them."""
         account, instrument, code = order.account, order.instrument.id, order.instrument.currency.code
         free, reserved, due = (account, "free"), (account, "reserved"), (account, "due")
         cash, units, move = ("cash", code), ("units", instrument), self.book.move
-        holding = self._holding(account, instrument, order.splits)
+        holding = holding or self._holding(account, instrument, order.splits)
         assert holding.splits == order.splits, "an order of other units"
         trade.owed, trade.splits = trade.quantity, order.splits
+        # The reservation pays as far as it goes, or not at all; the rest comes from what is free.
+        needed = trade.notional + trade.fee if order.side == "buy" else trade.quantity
+        trade.drawn = min(needed, order.reserved) if draws and order.funded else 0
+        order.reserved -= trade.drawn
+        move(self._reserved_asset(order), trade.drawn, reserved, free)
         if order.side == "buy":
             held = self._units_held(account, instrument)
             holding.average_in(trade.price, trade.quantity, held)
-            payer = reserved if order.funded else (account, "receivable")
+            payer = free if order.funded else (account, "receivable")
             move(cash, trade.notional, payer, MARKET)
             move(cash, trade.fee, payer, FEES)
             move(units, trade.quantity, MARKET, free)
             move(("units due", instrument), trade.quantity, MARKET, due)
-            order.reserved -= trade.notional + trade.fee if order.funded else 0
         else:
-            move(units, trade.quantity, reserved, MARKET)
+            move(units, trade.quantity, free, MARKET)
             move(cash, trade.notional, MARKET, free)
             move(cash, trade.fee, free, FEES)
             move(("cash due", code), trade.notional - trade.fee, MARKET, due)
-            order.reserved -= trade.quantity
         holding.trades.append(trade)
         order.trades.append(trade)
+        self.traded[account, instrument].append((order.side, trade))
         holding.automatic_rollover |= order.automatic_rollover
         if order.of:
             holding.rolled_from.add(order.of)
@@ -148,7 +167,7 @@ class Trading(Placing):
         self.book.move(asset, order.reserved, (account, "reserved"), (account, "free"))
         order.reserved = 0
         order.cancel_requested = False
-        if order.trades:
+        if order.standing:
             return self._become(order, "filled")
         if order.of and not order.funded:
             units = ("units", order.of)
@@ -203,7 +222,7 @@ class Trading(Placing):
         """Moves no cash and no units: it ends what was due. It waits until the execution is over."""
         known, key = self.orders[order], (venue, execution_reference)
         trade = next(t for t in known.trades if (t.venue, t.execution_reference) == key)
-        if known.status != "filled" or trade.settlements:
+        if known.status not in ("filled", "settled", "cancelled") or not trade.is_due:
             return NOTHING
         trade.settlements += 1
         due, instrument = (known.account, "due"), known.instrument
@@ -218,11 +237,12 @@ class Trading(Placing):
     def _owed_now(self, order: Order, trade: Trade) -> int:
         """The units that a buy trade's settlement moves: for the last one, all that is left."""
         account, instrument = order.account, order.instrument.id
-        others = self._unsettled_buys(account, instrument)
+        others = [one for one in self._unsettled_buys(account, instrument) if one is not trade]
         return trade.owed if others else self.book.at(("units due", instrument), account, "due")
 
     def settle_order(self, order: str) -> str:
         """Settled once every trade is; before that, and again, nothing."""
         known = self.orders[order]
-        due = known.status == "filled" and all(trade.settlements for trade in known.trades)
+        waits = any(one.is_due and not one.is_late for one in known.trades)
+        due = known.status == "filled" and not waits
         return self._become(known, "settled") if due else NOTHING
