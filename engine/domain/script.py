@@ -49,9 +49,9 @@ class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `after_us`: the time of its report, from the order's start, or from each request to cancel it
     (`on_cancel`). From a day on it counts in business time. `of` is the number of an earlier step, from
     1. A trade is for a `quantity` of units, a `percent` of the units ordered, or what the trades before
-    it leave; at a `price`, or at the order's changed by `price_change` percent. `executed_us` is added
-    to the time of the report, `accrued_interest` per unit; `instrument`, `side` and `currency` are named
-    in the report.
+    it leave; at a `price`, or at the order's (its limit, if it has one) changed by `price_change`
+    percent. `executed_us` is added to the time of the report, `accrued_interest` per unit; `instrument`,
+    `side` and `currency` are named in the report.
     """
 
     kind: StepKind

@@ -110,7 +110,7 @@ def _trade(step: Step, blank: Report, ticket: Ticket, left: Decimal) -> Report |
         return None
     report = replace(
         blank,
-        price=ticket.price if price is None else price,
+        price=_usual_price(ticket) if price is None else price,
         quantity=(left or ticket.quantity) if named is None else named,
         accrued_interest=ticket.accrued_interest,
     )
@@ -156,5 +156,11 @@ def _price(step: Step, ticket: Ticket) -> Decimal | None:
     """The price that a step names."""
     if step.price_change is None:
         return step.price
-    change = EXACT.multiply(ticket.price, step.price_change.scaleb(-2))
-    return round_to(EXACT.add(ticket.price, change), STEPS[PRICE_PLACES], ROUND_HALF_EVEN)
+    usual = _usual_price(ticket)
+    change = EXACT.multiply(usual, step.price_change.scaleb(-2))
+    return round_to(EXACT.add(usual, change), STEPS[PRICE_PLACES], ROUND_HALF_EVEN)
+
+
+def _usual_price(ticket: Ticket) -> Decimal:
+    """The price of the order: the limit of one that has a limit."""
+    return ticket.price if ticket.limit_price is None else ticket.limit_price

@@ -467,3 +467,61 @@ def played_by(stage: Stage, scene: Scene, rows: list[Any]) -> tuple[list[Effect]
         trades = scene.shown()["trades"]
         references += [one["execution_reference"].removeprefix(scene.order) for one in trades]
     return outcomes, references, scene.cash()
+
+
+SELLS = {
+    "whole": Effect(("trade", "ended"), "filled", ("0.50 at 100.00000000 executed",)),
+    "parts": Effect(
+        (trade(percent="50"), trade(price_change="1"), "ended"),
+        "filled",
+        ("0.25 at 100.00000000 executed", "0.25 at 101.00000000 executed"),
+    ),
+    "overfill": Effect(
+        (trade(percent="110"), "ended"), "cancelled", (), ("trade too_much",), "unfilled"
+    ),
+    "wrong side": Effect(
+        (trade(side="buy"), "ended"), "cancelled", (), ("trade wrong_terms",), "unfilled"
+    ),
+    "late": Effect(("expired", "trade"), "cancelled", (), ("trade late",), "expired"),
+    "bust": Effect(
+        ("trade", "ended", {"step": "bust", "of": 1}),
+        "settled",
+        ("0.50 at 100.00000000 busted",),
+    ),
+}
+
+
+def test_sells(stage: Stage, engine: Engine) -> None:
+    client = engine.client()
+    scenes = {}
+    for name in SELLS:
+        scenes[name] = scene = Scene(stage, client, f"sell{next(_NUMBERS)}")
+        scene.buy()
+    stage.play()
+    for name, effect in SELLS.items():
+        scenes[name].script(*effect.steps)
+        scenes[name].sell("0.50")
+    stage.play(turns=12)
+    assert {name: outcome(SELLS[name], scene) for name, scene in scenes.items()} == SELLS
+
+
+LIMITS = {
+    "at the limit": Effect(("trade", "ended"), "filled", ("1.24 at 80.00000000 executed",)),
+    "better": Effect((trade(price_change="-1"), "ended"), "filled", ("1.24 at 79.20000000 executed",)),
+    "worse": Effect(
+        (trade(price_change="0.1"), "ended"), "cancelled", (), ("trade worse_than_limit",), "unfilled"
+    ),
+    "part": Effect((trade(percent="50"), "expired"), "filled", ("0.62 at 80.00000000 executed",)),
+}
+
+
+def test_limit_orders(stage: Stage, engine: Engine) -> None:
+    """A script wins over the posted price of 100: the order does not rest."""
+    client = engine.client()
+    scenes = {}
+    for name, effect in LIMITS.items():
+        scenes[name] = scene = Scene(stage, client, f"limit{next(_NUMBERS)}", instrument_type="stock")
+        scene.script(*effect.steps)
+        scene.buy(order_type="limit", limit_price="80")
+    stage.play(turns=12)
+    assert {name: outcome(LIMITS[name], scene) for name, scene in scenes.items()} == LIMITS

@@ -22,7 +22,7 @@ from order_engine.prompting import JournalPrompter
 from order_engine.tape import MarketTape
 from projections.views import working
 from tests.support.engines.following import Clock
-from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok
+from tests.support.servers.http_engine import TERMS, Engine, an_account, buying, ok, selling
 from tests.support.servers.http_server import Client
 
 
@@ -106,9 +106,15 @@ class Scene:
         body = {subject: named[subject], "steps": rows}
         return dict(ok(self.client.post("/sandbox/scripts", body), 201))
 
-    def buy(self, amount: str = "100") -> str:
+    def buy(self, amount: str = "100", **words: Any) -> str:
         """Places an order for 0.99 units by default."""
-        body = buying(amount) | {"instrument": self.instrument}
+        return self.place(buying(amount, **words))
+
+    def sell(self, quantity: str) -> str:
+        return self.place(selling(quantity))
+
+    def place(self, body: dict[str, Any]) -> str:
+        body = body | {"instrument": self.instrument}
         self.order = str(ok(self.client.post(f"/accounts/{self.account}/orders", body), 201)["id"])
         return self.order
 
