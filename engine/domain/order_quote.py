@@ -109,7 +109,7 @@ def unit_price(terms: Placed) -> Decimal:
 # --- decisions -----------------------------------------------------------------------------------
 
 REQUESTED: Final = ("instrument", "side", "cash_amount", "quantity", "limit_price")
-"""Terms in which an order has to ask for the same as its quote."""
+"""Terms in which an order has to ask for the same as its quote. (A buy's quantity follows from them.)"""
 FIXED: Final = ("trading_increment", "fee_rate", "fee_minimum", "settlement_date")
 """Terms of the instrument and of the operator that must not have changed, nor the unit of prices."""
 
@@ -145,7 +145,8 @@ def consume(quote: OrderQuote, placed: Placed, unit: str, tolerance: Decimal) ->
     quoted ones; `quote_price_moved` for a price further from the quoted one than the tolerance.
     """
     quoted = quote.terms
-    others = [name for name in REQUESTED if getattr(quoted, name) != getattr(placed, name)]
+    asked = [name for name in REQUESTED if name != "quantity" or quoted.side == "sell"]
+    others = [name for name in asked if getattr(quoted, name) != getattr(placed, name)]
     if others:
         raise refused("quote_invalid", differs=", ".join(others))
     changed = [name for name in FIXED if getattr(quoted, name) != getattr(placed, name)]

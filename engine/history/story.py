@@ -17,6 +17,7 @@ from engine.domain.instrument import Instrument
 from engine.domain.kind import Declared
 from engine.domain.moves import MOVES, Leg, legs
 from engine.domain.order import Order
+from engine.domain.order_quote import ConsumedQuote
 from engine.domain.payment import Payment
 from engine.domain.position import Balance
 from engine.domain.report import ParkedReport
@@ -178,6 +179,7 @@ def _order(order: Order) -> Iterator[tuple[str, Any]]:
     yield amount, getattr(terms, amount)
     yield "currency", terms.currency
     yield "price", terms.price
+    yield "quote", terms.quote
     yield "reserved", order.reserved
     yield "net_cash_amount", order.net_cash_amount
     yield "traded_quantity", order.traded_quantity
@@ -277,6 +279,17 @@ def _scripts(state: Scripts) -> Iterator[tuple[str, Any]]:
     yield "taken", state.taken
 
 
+def _quote(state: ConsumedQuote) -> Iterator[tuple[str, Any]]:
+    terms = state.terms
+    yield "order", terms.order
+    yield "account", terms.account
+    yield "price", terms.price
+    yield "accrued_interest", terms.accrued_interest
+    yield "quantity", terms.quantity
+    yield "cash", terms.cash
+    yield "quoted_at", f"{from_us(terms.quoted_at_us):%Y-%m-%d %H:%M:%S}"
+
+
 def _webhook(state: Webhook) -> Iterator[tuple[str, Any]]:
     yield "status", state.status
     yield "origin", state.origin
@@ -294,6 +307,7 @@ _SHOWN: Final[dict[type, Callable[[Any], Iterator[tuple[str, Any]]]]] = {
     Halt: _halt,
     Declared: _kind,
     Scripts: _scripts,
+    ConsumedQuote: _quote,
     Webhook: _webhook,
 }
 

@@ -17,6 +17,7 @@ from engine.config.settings import Settings
 from engine.domain.order import Placed
 from engine.domain.order_quote import OrderQuote, QuoteConsumed
 from engine.domain.order_request import OrderRequest
+from engine.history.story import read_story
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
 from engine.kernel.limits import ORDER_QUOTE_KEPT_US, ORDER_QUOTES_MAX
@@ -140,6 +141,8 @@ def test_of_a_hundred_orders_of_two_desks_one_uses_the_quote(shop: Shop, journal
     (placed,) = [fact for fact in facts if isinstance(fact, Placed)]
     (consumed,) = [fact for fact in facts if isinstance(fact, QuoteConsumed)]
     assert (placed.quote, consumed.order) == (known.id, placed.order)
+    (told,) = read_story(shop.journal, known.id).told
+    assert (told.state["order"], told.state["cash"]) == (placed.order, str(known.cash))
     assert invariants.check(journal_url) == []
 
 

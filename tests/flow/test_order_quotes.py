@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from engine.commands import decisions
+from engine.commands.tally import Tally
 from engine.domain.order_quote import Rules
 from engine.domain.trading_limits import Limits
 from tests.flow.test_http_orders import REFUSED
@@ -29,7 +31,7 @@ KEYS = [
     "estimated_quantity", "estimated_cash", "accrued_interest", "settlement_date", "limit_price",
     "is_binding", "expires_at",
 ]  # fmt: skip
-ASKED = ("instrument", "side", "cash_amount", "quantity")
+ASKED = ("instrument", "side", "cash_amount", "quantity", "limit_price")
 
 
 @pytest.fixture
@@ -122,6 +124,24 @@ def test_the_accrued_interest_of_a_bond_is_in_its_quote(client: Client) -> None:
     assert (moved.status, moved.code) == (409, "quote_price_moved")
 
 
+def test_a_limit_order_is_quoted_at_its_limit(client: Client) -> None:
+    account = an_account(client)
+    share = TERMS | {"symbol": "SHR", "instrument_type": "stock"}
+    assert client.send("PUT", "/instruments/ins_share", share).status in {200, 201}
+    order = buying("100.00", order_type="limit", limit_price="50") | {"instrument": "ins_share"}
+    known = ok(quote(client, account, order))  # never priced: no limit order needs it
+    figures = [
+        known[name] for name in ("estimated_price", "limit_price", "estimated_quantity", "quantity")
+    ]
+    assert figures == ["50.00000000", "50.00000000", "1.99", None]
+    other = place(client, account, order | {"limit_price": "49"}, known)
+    assert other.json["context"] == {"differs": "limit_price"}
+    placed = ok(place(client, account, order | {"time_in_force": "gtc"}, known), 201)
+    assert (placed["quote"], placed["quantity"]) == (known["id"], "1.99")
+    bond = quote(client, account, buying("100.00", limit_price="50"))
+    assert bond.json["params"][0]["path"] == "body.order_type"
+
+
 @pytest.mark.parametrize("case", [name for name in REFUSED if name != "no rollover"])
 def test_a_quote_is_refused_as_the_order_would_be(client: Client, engine: Engine, case: str) -> None:
     body, status, code, path = REFUSED[case]
@@ -135,6 +155,15 @@ def test_also_by_limits_halts_and_unknown_accounts(client: Client, engine: Engin
     limits = Limits(order={"USD": Decimal("9.99")})
     with ruled(engine, limits=limits):
         assert quote(client, account, buying("10")).code == "order_too_large"
+    halted = {"tenant": engine.tenant, "reason": "a test"}
+    engine.act(decisions.halt_trading, **halted)
+    assert quote(client, account, buying("10")).code == "trading_halted"
+    engine.act(decisions.resume_trading, **halted)
+    tally = Tally({"USD": Decimal("9.99")})
+    with ruled(engine, tally=tally):
+        assert quote(client, account, buying("10")).code == "tenant_daily_limit"
+        ok(quote(client, account, buying("9.99")))
+        assert tally.known(engine.tenant, "USD") == 0
     for stranger, path in ((other, account), (client, "acc_none")):
         reply = quote(stranger, path, buying("10"))
         assert (reply.status, reply.code) == (404, "not_found")

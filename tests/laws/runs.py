@@ -263,6 +263,9 @@ class Run:
                 rounding=rounding,
             )  # fmt: skip
 
+        if self.number % 3 == 0:
+            order_request = replace(order_request, quote=f"quo_{order}")
+
         def place() -> str:
             with placing_under(rounding):
                 return self.world.place(

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from engine.domain import bookings, moves, order, payment
 from engine.domain.account import AccountChanged
+from engine.domain.order_quote import QuoteConsumed
 from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from tests.laws.runs import Run
@@ -64,7 +65,7 @@ Mutants = Iterator[list[Written]]
 LEAVE_A_TRACE = (
     order.Placed, order.TradeRecorded, order.TradeSettled, order.Settled,
     payment.DepositCompleted, payment.WithdrawalOpened,
-    bookings.PositionOpened, bookings.PositionClosed,
+    bookings.PositionOpened, bookings.PositionClosed, QuoteConsumed,
 )  # fmt: skip
 """What is missed later or elsewhere. (A deposit that never completed would be missed by its client.)"""
 
@@ -100,7 +101,7 @@ AMOUNTS = ("amount", "quantity", "notional", "fee", "proceeds", "consideration",
            "net_cash_amount")  # fmt: skip
 
 
-ONLY_REQUESTED = (order.ExecutionStarted, payment.DepositOpened)
+ONLY_REQUESTED = (order.ExecutionStarted, payment.DepositOpened, QuoteConsumed)
 """Amounts that nothing has to come of."""
 
 
@@ -117,7 +118,9 @@ def one_unit_more(facts: list[Written], random: Random) -> Mutants:
 def of_another(facts: list[Written], random: Random) -> Mutants:
     """A fact of money names another order, trade, instrument or currency."""
     for index, one in enumerate(facts):
-        if type(one.fact) in moves.MOVES:
+        if isinstance(one.fact, QuoteConsumed):
+            yield with_fact(facts, index, account="somebody_else")
+        if type(one.fact) in moves.MOVES or isinstance(one.fact, QuoteConsumed):
             for name in ("order", "subject", "deposit", "withdrawal", "trade", "position", "instrument"):
                 if hasattr(one.fact, name):
                     yield with_fact(facts, index, **{name: "somebody_else"})

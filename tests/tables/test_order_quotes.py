@@ -57,16 +57,28 @@ sell 1     |sell 1    |100     |0        |increment |quote_invalid
 sell 1     |sell 1    |100     |0        |percent   |quote_invalid
 sell 1     |sell 1    |100     |0        |par       |quote_invalid
 sell 1     |sell 1    |100     |0        |settlement|quote_invalid
+# limit orders: their price is the limit, whatever the market does
+buy 100 @99|buy 100 @99|200    |0        |          |used
+buy 100 @99|buy 100 @99.00|1   |0        |          |used
+buy 100 @99|buy 100 @99|100    |30       |          |quote_invalid
+buy 100 @99|buy 100 @98|100    |0        |          |quote_invalid
+buy 100 @99|buy 100   |99      |0        |          |quote_invalid
+buy 100    |buy 100 @100|100   |0        |          |quote_invalid
+buy 100 @9 |buy 100 @9|100     |0        |increment |quote_invalid
+sell 1 @101|sell 1 @101|1      |0        |          |used
+sell 1 @101|sell 1 @101.01|1   |0        |          |quote_invalid
 """
 ROWS = rows(TABLE)
 
 
 def asked(words: str) -> OrderRequest:
-    """The request of `buy 100` or `sell 1`."""
+    """The request of `buy 100`, `sell 1` or `buy 100 @99`, at a limit."""
+    words, _, limit = words.partition("@")
     side, amount = words.split()
-    if side == "buy":
-        return OrderRequest("buy", Decimal(amount))
-    return OrderRequest("sell", quantity=Decimal(amount))
+    request = OrderRequest("buy", Decimal(amount))
+    if side == "sell":
+        request = OrderRequest("sell", quantity=Decimal(amount))
+    return replace(request, order_type="limit", limit_price=Decimal(limit)) if limit else request
 
 
 def a_holder(terms: Terms = STOCK) -> World:
@@ -107,7 +119,8 @@ def test_an_order_uses_its_quote_or_is_refused(row: dict[str, str]) -> None:
         assert consumed == row["answer"]
         return
     assert row["answer"] == "used"
-    assert (consumed.order, consumed.account, consumed.price) == ("ord", "acc", hundred)
+    assert (consumed.order, consumed.account) == ("ord", "acc")
+    assert consumed.price == (asked(row["quote"]).limit_price or hundred)
     used = order_quote.evolve(None, consumed)
     later_us = at_us + 3_600 * SECOND_US
     for known, account, then_us, code in (

@@ -646,7 +646,7 @@ class Money:
         if self.causes.applied:
             raise Wrong(f"{self.causes.applied}: a parked report and its trade say otherwise")
         if self.causes.quoted:
-            raise Wrong(f"{self.causes.quoted}: a quote and its order say otherwise")
+            raise Wrong(f"I6: {self.causes.quoted}: a quote and its order say otherwise")
         for account in self._accounts:
             self.places.check_positions(account)
         self._accounts.clear()

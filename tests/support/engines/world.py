@@ -21,6 +21,7 @@ from engine.domain import (
     instrument,
     moves,
     order,
+    order_quote,
     paying,
     payment,
     report,
@@ -73,6 +74,7 @@ EVOLVE: dict[str, Callable[..., Any]] = {
     "payment": payment.evolve,
     "parked": report.evolve,
     "instrument": instrument.evolve,
+    "quote": order_quote.evolve,
 }
 
 
@@ -312,7 +314,7 @@ class World:
         session_ends_us: int | None = None,
     ) -> str:
         return self._do(
-            lambda: self._traded(
+            lambda: self._by_quote(
                 to,
                 name,
                 trading.place(
@@ -333,6 +335,18 @@ class World:
                 ),
             )
         )
+
+    def _by_quote(self, to: str, name: str, decided: Decided) -> list[tuple[str, str, list[Fact]]]:
+        """The facts of a placing, with the use of the quote that the order names, given just before."""
+        found = self._traded(to, name, decided)
+        for placed in decided.subject:
+            assert isinstance(placed, order.Placed)
+            if placed.quote is not None:
+                unit = self.instrument(placed.instrument).unit
+                quote = order_quote.OrderQuote(placed, unit, placed.at_us + 1)
+                used = order_quote.consume(quote, placed, unit, Decimal(0))
+                found.append(("quote", placed.quote, [used]))
+        return found
 
     def pending(self, name: str) -> str:
         known = self.order(name)

@@ -47,6 +47,7 @@ def named_as_streams(facts: Iterable[Written]) -> list[Written]:
 PREFIXES = {
     ("engine.domain.account", "engine.domain.bookings", "engine.domain.servicing"): "acc",
     ("engine.domain.order",): "ord",
+    ("engine.domain.order_quote",): "quo",
     ("engine.domain.instrument", "engine.domain.corporate_action"): "ins",
     ("engine.domain.payment",): "dep",
     ("engine.domain.report",): "rep",
@@ -54,7 +55,7 @@ PREFIXES = {
 WITHDRAWN = (payment.WithdrawalOpened, payment.WithdrawalCompleted, payment.WithdrawalFailed)
 
 
-ID_FIELDS = frozenset({"account", "order", "instrument", "deposit", "withdrawal", "subject"})
+ID_FIELDS = frozenset({"account", "order", "instrument", "deposit", "withdrawal", "subject", "quote"})
 
 
 def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
