@@ -1,10 +1,11 @@
 """A made-up broker for the gateway's example and tests: it executes each order after a delay, at 100.
 
-    POST /v1/orders      {"ref", "symbol", "side", "units"}: one order for each `ref`
+    POST /v1/orders      {"ref", "symbol", "side", "units", "limit"?}: one order for each `ref`
     POST /v1/cancels     {"ref", "order"}
     GET  /v1/executions?after=N   [{"number", "id", "ref", "type", "price", "units", "at"}, ...]
 
 Its book is a file, so that it knows after a crash what it has executed. It has no accounts and no sense.
+A buy with a limit below 100, or a sell above, rests until it is cancelled.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,14 @@ class Broker:
         with self.lock:
             now_s = time.monotonic()
             for ref in [ref for ref, due_s in self.due_s.items() if due_s <= now_s]:
-                self.execute(ref)
+                if meets(self.orders[ref]):
+                    self.execute(ref)
+
+
+def meets(order: dict[str, Any]) -> bool:
+    """Whether an order can be executed at 100."""
+    limit = Decimal(order.get("limit", "100"))
+    return limit >= 100 if order["side"] == "buy" else limit <= 100
 
 
 def handler_of(broker: Broker, delay_s: float) -> type[BaseHTTPRequestHandler]:

@@ -74,6 +74,8 @@ class Gateway:
         for order in orders:
             if order["order"] not in self.sent:
                 words = {"symbol": order["symbol"], "side": order["side"], "units": order["quantity"]}
+                if order["order_type"] == "limit":
+                    words["limit"] = order["limit_price"]
                 self.broker.call("POST", "/v1/orders", {"ref": order["order"], **words})
                 self.sent.add(order["order"])
         for reference, order_id in cancels:

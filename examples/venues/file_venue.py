@@ -36,14 +36,15 @@ class FileVenue:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.capabilities = Capabilities(concurrency=4)
+        takes = frozenset({"market", "limit"}), frozenset({"day", "gtc"})
+        self.capabilities = Capabilities(*takes, concurrency=4)
         self._folder = folder
 
     def submit(self, ticket: Ticket) -> None:
-        self._write_once(
-            "orders", ticket.venue_order,
-            {"symbol": ticket.symbol, "side": ticket.side, "quantity": str(ticket.quantity)},
-        )  # fmt: skip
+        order = {"symbol": ticket.symbol, "side": ticket.side, "quantity": str(ticket.quantity)}
+        if ticket.limit_price is not None:
+            order |= {"limit": str(ticket.limit_price), "time_in_force": ticket.time_in_force or "day"}
+        self._write_once("orders", ticket.venue_order, order)
 
     def cancel(self, ticket: CancelTicket) -> None:
         self._write_once("cancels", ticket.reference, {"order": ticket.venue_order})

@@ -138,6 +138,23 @@ def trades_are_exact(counterparty: Counterparty) -> None:
             assert abs(trade.executed_at_us - now_us()) < 60_000_000, "executed within a minute"
 
 
+def a_limit_order_is_executed_at_its_limit_or_better(counterparty: Counterparty) -> None:
+    """If the venue takes limit orders: one that meets 100 trades, one below is cancelled."""
+    venue = counterparty.open()
+    if "limit" not in venue.capabilities.order_types:
+        return
+    words = {"order_type": "limit", "time_in_force": min(venue.capabilities.times_in_force)}
+    for order, limit in zip(ORDERS, ("100.50", "99"), strict=False):
+        venue.submit(ticket(order, limit_price=Decimal(limit), **words))
+    counterparty.execute(ORDERS[0])
+    venue.cancel(CancelTicket(ORDERS[1], f"{ORDERS[1]}.3", now_us()))
+    met, below = _about(counterparty, ORDERS[0]), _about(counterparty, ORDERS[1])
+    assert _traded(met) == 2
+    prices = [report.price for report in met if report.price is not None]
+    assert max(prices) <= Decimal("100.50"), "it is executed worse than its limit"
+    assert _kinds(below) == ["cancelled"], "nothing is executed at 99 while the market is at 100"
+
+
 def a_repeated_submit_is_one_order(counterparty: Counterparty) -> None:
     """The engine repeats a submit whose outcome it does not know."""
     venue = counterparty.open()
@@ -248,6 +265,7 @@ CASES: Final[dict[str, Callable[[Counterparty], None]]] = {
         has_a_name_and_capabilities,
         executes_an_order,
         trades_are_exact,
+        a_limit_order_is_executed_at_its_limit_or_better,
         a_repeated_submit_is_one_order,
         a_repeat_after_the_end_is_no_new_order,
         an_unknown_order_is_unknown,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,16 @@ def test_the_conventions_of_a_venue_change_it() -> None:
     agreed = Conventions(account="OMNI", order_type="market", time_in_force="immediate")
     assert new_order(replace(TICKET, side="sell"), agreed) == fields(
         f"35=D 11=ord_1 1=OMNI 21=1 55=VTI 54=2 60={AT} 38=10.5000 40=1 59=3"
+    )
+
+
+@pytest.mark.parametrize(("time_in_force", "said"), [("day", "0"), ("gtc", "1")])
+def test_a_client_s_limit_is_sent_whatever_the_conventions(time_in_force: Any, said: str) -> None:
+    agreed = Conventions(order_type="market", time_in_force="immediate")
+    limit = Decimal("249.50")
+    order = replace(TICKET, order_type="limit", limit_price=limit, time_in_force=time_in_force)
+    assert new_order(order, agreed) == fields(
+        f"35=D 11=ord_1 21=1 55=VTI 54=1 60={AT} 38=10.5000 40=2 44=249.50 59={said}"
     )
 
 

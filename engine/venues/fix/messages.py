@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from engine.kernel.values import plain
-from engine.venues.fix.tables import ORDER_TYPES, SIDES, TIMES_IN_FORCE
+from engine.venues.fix.tables import LIMIT_TIMES, ORDER_TYPES, SIDES, TIMES_IN_FORCE
 from engine.venues.fix.wire import Field, time_text
 from engine.venues.port import CancelTicket, Ticket
 
 
 class Conventions(NamedTuple):
-    """Agreements with a venue. A market order may cost more than its client has, and is parked then."""
+    """Agreements with a venue about market orders. One sent as such may cost more than its client has,
+    and is parked then. A client's limit orders are sent as they are.
+    """
 
     account: str | None = None
     order_type: Literal["limit", "market"] = "limit"
@@ -29,7 +31,11 @@ def order_named(client_id: str) -> str:
 def new_order(ticket: Ticket, agreed: Conventions, *, is_repeated: bool = False) -> list[Field]:
     """NewOrderSingle, from MsgType on. `is_repeated`: sent before under another sequence number."""
     account = [] if agreed.account is None else [(1, agreed.account)]
-    limit = [(44, plain(ticket.price))] if agreed.order_type == "limit" else []
+    kind, price, time_in_force = agreed.order_type, ticket.price, TIMES_IN_FORCE[agreed.time_in_force]
+    if ticket.limit_price is not None:
+        kind, price = "limit", ticket.limit_price
+        time_in_force = LIMIT_TIMES[ticket.time_in_force or "day"]
+    limit = [(44, plain(price))] if kind == "limit" else []
     return [
         (35, "D"),
         *_repetition(is_repeated=is_repeated),
@@ -39,9 +45,9 @@ def new_order(ticket: Ticket, agreed: Conventions, *, is_repeated: bool = False)
         *_instrument(ticket),
         (60, time_text(ticket.started_at_us)),
         (38, plain(ticket.quantity)),
-        (40, ORDER_TYPES[agreed.order_type]),
+        (40, ORDER_TYPES[kind]),
         *limit,
-        (59, TIMES_IN_FORCE[agreed.time_in_force]),
+        (59, time_in_force),
     ]
 
 

@@ -22,7 +22,7 @@ from engine.venues.fix.config import FixConfig, config_of
 from engine.venues.fix.initiator import Initiator, installed
 from engine.venues.fix.log import Direction, Entry, MessageLog, recent
 from engine.venues.fix.reports import Fault, Heard
-from engine.venues.fix.tables import UNDERSTOOD
+from engine.venues.fix.tables import LIMIT_TIMES, ORDER_TYPES, UNDERSTOOD
 from engine.venues.fix.wire import Fields, Garbled, decode
 from engine.venues.port import (
     CancelTicket,
@@ -34,7 +34,9 @@ from engine.venues.port import (
 )
 from engine.venues.registry import Site
 
-_CAPABILITIES: Final = Capabilities(concurrency=8)
+_CAPABILITIES: Final = Capabilities(
+    order_types=frozenset(ORDER_TYPES), times_in_force=frozenset(LIMIT_TIMES), concurrency=8
+)
 
 
 def open_venue(site: Site) -> FixVenue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+from engine.domain.order_request import TimeInForce
 from engine.venues.port import Standing
 
 Effect = Literal["trade", "bust", "correct", "ended", "cancelled", "noted", "status", "not_understood"]
@@ -41,20 +42,23 @@ SENT: Final = {
             11: Tag("ClOrdID", "the order's id"),
             21: Tag("HandlInst", "`1`: automated, private"),
             38: Tag("OrderQty", "units, exactly"),
-            40: Tag("OrdType", "`2` limit, or `1` market, by the settings"),
+            40: Tag("OrdType", "`2` of limit orders; else `2` or `1` market, by the settings"),
             44: Tag(
                 "Price", "the order's price, in the price type of its instrument; not of `1` market"
             ),
             54: Tag("Side", "`1` buy, `2` sell"),
             55: Tag("Symbol", "the instrument's symbol"),
-            59: Tag("TimeInForce", "`0` day, or `3` immediate or cancel, by the settings"),
+            59: Tag(
+                "TimeInForce",
+                "`0` day, `1` good till cancel; of market orders `0` or `3` immediate, by the settings",
+            ),
             60: Tag("TransactTime", "start of the execution in the journal; the same on every resend"),
             97: Tag("PossResend", "`Y` on a repetition under a new sequence number"),
         },
     ),
     "F": Message(
         "OrderCancelRequest",
-        "a client's cancel request",
+        "a request to cancel: a client's, or because the order's time is over",
         {
             11: Tag("ClOrdID", "the order's id, a point, and the version of the request in its stream"),
             38: Tag("OrderQty", "as in the order"),
@@ -182,6 +186,7 @@ END_REASONS: Final = {"8": "venue_rejected", "C": "expired"}
 SIDES: Final = {"buy": "1", "sell": "2"}
 ORDER_TYPES: Final = {"market": "1", "limit": "2"}
 TIMES_IN_FORCE: Final = {"day": "0", "immediate": "3"}
+LIMIT_TIMES: Final[dict[TimeInForce, str]] = {"day": "0", "gtc": "1"}
 
 EFFECTS: Final[dict[Effect, str]] = {
     "trade": "booked; with OrdStatus `2` the execution has ended too",
