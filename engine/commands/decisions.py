@@ -18,6 +18,7 @@ from engine.commands.tally import Tally
 from engine.domain import account as accounts
 from engine.domain import (
     action_steps,
+    announcing,
     clock,
     fees,
     halt,
@@ -533,11 +534,12 @@ def end_payment(
 def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
     """Lists an instrument, or changes it; from today on the engine pays by its terms.
 
-    Raises Refused as `instrument.put` and `rollover.check_change` do.
+    Raises Refused as `instrument.put`, `rollover.check_change` and `announcing.check_terms` do.
     """
     known: Instrument | None = yield instrument
     rollover.check_change(known, terms, context.business_date)
     facts = instruments.put(known, instrument, terms, at_us=context.at_us)
+    announcing.check_terms(known, terms, context.business_date)
     for fact in facts:
         known = fold_of(instrument).evolve(known, fact)
     facts += action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)

@@ -56,14 +56,14 @@ def announce_due(
 def start(
     state: Instrument | None, action: str, business_date: date, market_date: date, *, at_us: int
 ) -> list[Fact]:
-    """Starts an action whose day has come, for a split by the date at the market.
+    """Starts an action whose day has come (see `is_due`).
 
-    Splits and redemptions change units: one waits until those due before it are complete.
+    Splits and redemptions change units: one waits for those due before it.
     """
     known = state.servicing.action(action) if state else None
     if state is None or known is None or known.is_started:
         return []
-    if not _is_due(known, business_date, market_date) or _waits(state, known):
+    if not is_due(known, business_date, market_date) or _waits(state, known):
         return []
     return [ActionStarted(action, at_us)]
 
@@ -99,6 +99,19 @@ def next_step(state: Instrument) -> date | None:
     return min(days, default=None)
 
 
+def is_due(known: Action, business_date: date, market_date: date) -> bool:
+    """Whether the day of an action has come: for a split at the market, for a redemption in UTC, for a
+    coupon or dividend in both. West of UTC the day before still lasts at the market at 00:00 UTC, and a
+    trade that settles on its own day may be entitled.
+    """
+    kind, today = known.terms.action_type, business_date
+    if kind in SPLITS:
+        today = market_date
+    elif kind in INCOME:
+        today = min(business_date, market_date)
+    return known.starts_on <= today
+
+
 def upcoming(state: Instrument) -> ActionTerms | None:
     """The next coupon of the terms that is not announced, else their maturity.
 
@@ -113,6 +126,18 @@ def upcoming(state: Instrument) -> ActionTerms | None:
 def brings_maturity(state: Instrument, today: date) -> bool:
     """Whether the maturity is yet to be announced from the terms."""
     return _maturity(state, state.servicing.since or today) is not None
+
+
+def coupon_across(state: Instrument, day: date) -> tuple[date, date] | None:
+    """The ex date and the coupon date of the coupon of the terms that has gone ex by `day` and is due
+    later; None if `day` is in no such period. Its interest, to the coupon date, is of earlier holders.
+    """
+    bond = state.terms.bond
+    schedule = schedule_of(bond) if bond.coupon else None
+    due = schedule.next_coupon(day) if isinstance(schedule, CouponSchedule) else None
+    if due is None or ex_date(bond, due) > day:
+        return None
+    return ex_date(bond, due), due
 
 
 def brings_coupon(state: Instrument, ex: date) -> bool:
@@ -187,17 +212,18 @@ def _has_schedule(state: Instrument) -> bool:
     )
 
 
-def _is_due(known: Action, business_date: date, market_date: date) -> bool:
-    today = market_date if known.terms.action_type in SPLITS else business_date
-    return known.starts_on <= today
-
-
 def _waits(state: Instrument, known: Action) -> bool:
-    """Whether a change of units waits for another one, or for the start of a payment due before it."""
+    """Whether a change of units waits for another one, or for the start of a payment due before it.
+
+    A split waits for the start of an earlier one only: an account for which the earlier one waits is
+    split by both in their order (see `split.apply`), and does not hold up the others.
+    """
     actions = state.servicing.actions
     changes = [one for one in actions if one.terms.action_type in SPLITS | REDEMPTIONS]
     if known not in changes:
         return False
+    if known.terms.action_type in SPLITS:
+        changes = [one for one in changes if not (one.is_started and one.terms.action_type in SPLITS)]
     first = min(changes, key=lambda one: (not one.is_started, one.starts_on))
     return first is not known or any(
         one.starts_on <= known.starts_on

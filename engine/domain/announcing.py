@@ -9,6 +9,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from engine.domain import action_steps, rollover
 from engine.domain import instrument as instruments
 from engine.domain.corporate_action import (
@@ -23,6 +25,7 @@ from engine.domain.corporate_action import (
     ActionWithdrawn,
 )
 from engine.domain.instrument import Instrument, Terms
+from engine.kernel.errors import Refused
 from engine.kernel.fact import Fact
 from engine.kernel.limits import (
     ACTION_DAYS_MAX,
@@ -210,6 +213,67 @@ def _check_fits(state: Instrument, request: ActionRequest, former: Action | None
         raise refused("invalid_request", "The engine pays the coupon of that ex date by the terms.")
     if matures is not None and not (servicing.is_redeemed and kind == "call"):
         _check_maturity(state, kind, request.ex_date, matures, today)
+    _check_interest(state, request, former)
+
+
+def _check_interest(state: Instrument, request: ActionRequest, former: Action | None) -> None:
+    """Raises Refused for a call between a coupon's ex date and its payment.
+
+    An issuer pays a coupon that has gone ex in full, to whoever held it; a call then would repay the
+    interest of the same days once more, to whoever holds it now.
+    """
+    others = [one.terms for one in state.servicing.actions if one is not former]
+    pay_date = request.pay_date or request.ex_date
+    if request.action_type == "call":
+        coupons = [one for one in others if one.action_type == "coupon" and one.source == "operator"]
+        paid = [(one.ex_date, one.pay_date) for one in coupons]
+        across = action_steps.coupon_across(state, request.ex_date)
+        for ex, due in [*paid, *([across] if across else [])]:
+            if ex <= request.ex_date < due:
+                detail = (
+                    f"must be before {ex} or from {due} on: between the two a coupon that has gone ex is"
+                    " still to be paid, and its interest would be paid twice"
+                )
+                raise invalid("ex_date", "invalid_value", detail)
+    if request.action_type == "coupon":
+        for one in others:
+            if one.action_type == "call" and request.ex_date <= one.ex_date < pay_date:
+                detail = (
+                    f"must not be after {one.ex_date} for a coupon that goes ex by then: the instrument"
+                    " is called on that day, and interest would be paid twice"
+                )
+                raise invalid("pay_date", "invalid_value", detail)
+
+
+def check_terms(state: Instrument | None, terms: Terms, today: date) -> None:
+    """Raises Refused `invalid_request` for terms that an operator's action, open or just complete, does
+    not go with: such as a schedule with a coupon of the same ex date.
+    """
+    if state is None or _kind_of(state.terms) == _kind_of(terms):
+        return
+    after = replace(state, terms=terms)
+    for one in state.servicing.actions:
+        if one.terms.source == "operator":
+            request = ActionRequest(one.terms.action_type, one.terms.ex_date, one.terms.pay_date)
+            try:
+                _check_fits(after, request, one, today)
+            except Refused as error:
+                what = one.terms.action_type.replace("_", " ")
+                reason = "; ".join(str(fault["detail"]) for fault in error.context.get("params", ()))
+                raise refused(
+                    "invalid_request",
+                    f"The {what} {one.id} of {one.terms.ex_date} does not go with these terms"
+                    f" ({reason or error.detail}). Withdraw it first, or wait until it is complete.",
+                ) from None
+    done = state.servicing.last_ex_date
+    is_new = done is not None and not action_steps.brings_coupon(state, done)
+    if done is not None and is_new and action_steps.brings_coupon(after, done):
+        detail = f"These terms bring a coupon with the ex date {done}, of which an action is complete."
+        raise refused("invalid_request", detail)
+
+
+def _kind_of(terms: Terms) -> tuple[object, ...]:
+    return terms.instrument_type, terms.maturity_date, terms.bond
 
 
 def _check_maturity(

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from engine.commands import servicing
 from engine.commands.desk import Command, Decision, Desk, Outcome
-from engine.domain import clock, split
+from engine.domain import action_steps, clock, split
 from engine.domain import instrument as instruments
 from engine.domain.corporate_action import REDEMPTIONS, SPLITS, Action
 from engine.domain.instrument import Instrument
@@ -117,7 +117,7 @@ class Servicing:
         self._work: Iterator[float] | None = None
         self._left: dict[str, list[Holder]] = {}  # action -> accounts that have to wait
         self._retries: dict[str, Timer] = {}  # instrument -> when to try those again
-        self._executing: dict[str, set[str]] = {}  # instrument -> orders that an action waits for
+        self._executing: dict[str, set[str]] = {}  # action -> orders that it waits for
         self._quiet: dict[str, Timer] = {}  # action -> when no process sends orders any more
 
     def turn(self, check_cancelled: CheckCancelled) -> float:
@@ -142,6 +142,10 @@ class Servicing:
 
     def _business_date(self) -> date:
         return clock.business_date(self._desk.state(clock.STREAM), self._now_us())
+
+    def _market_date(self, state: Instrument) -> date:
+        now_us = clock.business_time_us(self._desk.state(clock.STREAM), self._now_us())
+        return instruments.local_date(state.terms, now_us)
 
     def _poll(self, check_cancelled: CheckCancelled) -> Iterator[float]:
         """Every instrument with something to do today; yields seconds to pause after each step."""
@@ -191,9 +195,10 @@ class Servicing:
         while self._do(servicing.announce_due, ids=self._ids, instrument=instrument).facts:
             pass
         state: Instrument = self._desk.state(instrument)
-        today = self._business_date()
+        today, market_date = self._business_date(), self._market_date(state)
         for action in sorted(state.servicing.actions, key=_order):
-            if action.is_started or action.terms.action_type in SPLITS or action.starts_on > today:
+            is_due = action_steps.is_due(action, today, market_date)
+            if action.is_started or action.terms.action_type in SPLITS or not is_due:
                 continue
             if action.terms.action_type not in REDEMPTIONS or self._is_quiet(action):
                 self._do(servicing.start_action, instrument=instrument, action=action.id)
@@ -207,8 +212,7 @@ class Servicing:
         whether none is left.
         """
         state: Instrument = self._desk.state(instrument)
-        now_us = clock.business_time_us(self._desk.state(clock.STREAM), self._now_us())
-        today = instruments.local_date(state.terms, now_us)
+        today = self._market_date(state)
         for action in split.of(state):
             if action.is_started or action.starts_on > today:
                 continue
@@ -332,19 +336,23 @@ class Servicing:
             yield 0.0
 
     def _executing_before(self, instrument: str, action: Action) -> Sequence[WaitingOrder]:
-        """Orders at a venue that may still trade units of before the action. Shown as blocked."""
+        """Orders at a venue that may still trade units of before the action. Shown as blocked. Those
+        sent before an earlier split do not hold up the start of the next one.
+        """
         rows = self._sets.orders(instrument, "at_venue", 0, SERVED_BATCH)
-        if action.terms.action_type in SPLITS and action.is_started:
-            rows = [row for row in rows if self._desk.state(row.order).splits < action.number]
+        if action.terms.action_type in SPLITS:
+            splits = self._desk.state(instrument).servicing.splits
+            levels = range(action.number) if action.is_started else (splits,)
+            rows = [row for row in rows if self._desk.state(row.order).splits in levels]
         now = {row.order for row in rows}
-        for order in self._executing.pop(instrument, set()) - now:
+        for order in self._executing.pop(action.id, set()) - now:
             self.faults.clear(order)
         what = action.terms.action_type.replace("_", " ")
         for order in now:
             detail = f"It is at its venue; the {what} of {instrument} waits for its end."
             self.faults.show(order, refused("invalid_request", detail))
         if now:
-            self._executing[instrument] = now
+            self._executing[action.id] = now
         return rows
 
     # --- helpers ----------------------------------------------------------------------------------

@@ -129,11 +129,9 @@ class _Shop:
         today = clock.business_date(self.live[clock.STREAM], wall.now_us())
         request = ActionRequest("coupon", today + timedelta(days=1), amount=amount)
         words = {"instrument": LISTING.id, "action": self.ids.new("cac")}
-        outcome = self.do(servicing.announce_action, request=request, by="demo", **words)
-        (action,) = outcome.states[LISTING.id].servicing.actions
-        while clock.business_date(self.live[clock.STREAM], wall.now_us()) < action.terms.pay_date:
+        self.do(servicing.announce_action, request=request, by="demo", **words)
+        while not self.do(servicing.start_action, "servicing", **words).facts:
             self.do(decisions.advance_clock, "sandbox-day", by_us=DAY_US)
-        self.do(servicing.start_action, "servicing", **words)
         paid = self.do(servicing.apply_action, "servicing", ids=self.ids, account=account, **words)
         (coupon,) = (one.fact for one in paid.facts if isinstance(one.fact, CouponPaid))
         self.do(servicing.complete_action, "servicing", accounts=1, amount=coupon.amount, **words)

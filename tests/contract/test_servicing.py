@@ -30,6 +30,7 @@ BOND = replace(
     coupon_frequency=2, day_count_convention="30_360", issue_date=date(2025, 9, 15),
 )  # fmt: skip
 """Pays 3 a unit on Sunday 15 March 2026, that is on Monday, and on 15 September with the 100."""
+HOUR_US = 3_600_000_000
 THURSDAY, FRIDAY, MONDAY = date(2026, 3, 12), date(2026, 3, 13), date(2026, 3, 16)
 TUESDAY, MATURITY = date(2026, 3, 17), date(2026, 9, 15)
 SHARE = Terms("A share", "SHARE", "stock", "USD", issuer_country="US")
@@ -103,6 +104,28 @@ def test_nothing_is_paid_before_the_payment_date(life: Life) -> None:
     life.until(MONDAY)
     life.serve()
     assert paid(life, account) == [(Decimal("10.00"), Decimal("30.00"))]
+
+
+@pytest.mark.parametrize("terms", [SHARE, replace(BOND, maturity_date=date(2028, 3, 13))])
+def test_a_payment_waits_for_midnight_at_its_market(life: Life, terms: Terms) -> None:
+    """Until then trades of the day before that settle on their own day are entitled to it."""
+    life.list(replace(terms, symbol=TERMS.symbol, settlement_days=0))
+    account = life.account()
+    if terms is SHARE:  # the bond's coupon of that day comes from its terms
+        life.announce(ActionRequest("cash_dividend", FRIDAY, amount=Decimal(1)))
+    life.shop.do(decisions.advance_clock, by_us=12 * HOUR_US)  # Friday 02:30 UTC, Thursday 22:30 there
+    life.stop()
+    life.start()
+    life.serve()
+    assert life.facts(ActionStarted) == []
+    life.trade(account, "buy", "500.00")
+    life.shop.do(decisions.advance_clock, by_us=2 * HOUR_US)
+    life.stop()
+    life.start()
+    life.settle()
+    life.serve()
+    (one,) = [*life.told(account, CouponPaid), *life.told(account, DividendPaid)]
+    assert one.units == life.position(account).units.total > 0
 
 
 def test_a_whole_life_ends_with_the_face_value(life: Life) -> None:

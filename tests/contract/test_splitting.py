@@ -148,7 +148,7 @@ def test_the_account_trades_on_by_quotes_of_afterwards(life: Life) -> None:
 
 
 def test_a_position_below_zero_is_shown_and_the_others_are_split(life: Life) -> None:
-    """A booked report has taken more than was held; a buy brings the account back."""
+    """A booked report has taken more than was held. Nor is the next split held up for the others."""
     good, bad = account_with(life, "10.00", STOCK), account_with(life, "5.00", STOCK)
     sold = life.order(bad, "sell", "5.00")
     life.shop.execute(sold)
@@ -164,7 +164,14 @@ def test_a_position_below_zero_is_shown_and_the_others_are_split(life: Life) -> 
     assert [life.position(one).units.total for one in (good, bad)] == [20, -2]
     assert "lacks 2.00 units" in life.servicing.status().faults[f"{bad}/{INSTRUMENT}"]
     assert [one.quantity_after for one in life.facts(PositionSplit)] == [20]
+    announce(life, 3, 1, day=TUESDAY)
+    life.until(TUESDAY)
+    life.serve()
+    assert [life.position(one).units.total for one in (good, bad)] == [60, -2]
     assert life.facts(ActionCompleted) == []
+    price(life, "17")
+    life.trade(good, "sell", "60.00")
+    assert life.position(good).units.total == 0
 
 
 def test_another_process_that_knows_the_instrument_of_a_moment_ago(

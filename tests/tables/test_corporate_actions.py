@@ -37,6 +37,7 @@ BOND = Terms(
 BILL = Terms("A bill", "BILL", "bill", "USD", issuer_country="US", maturity_date=date(2026, 6, 13))
 STOCK = Terms("A share", "SHARE", "stock", "USD", issuer_country="US")
 PAID = Terms("Paid", "PAID", "bill", "USD", issuer_country="US", maturity_date=date(2026, 3, 2))
+EX_DAYS = replace(BOND, ex_coupon_days=7, maturity_date=date(2026, 12, 15))
 KINDS = {"bond": BOND, "bill": BILL, "stock": STOCK, "paid": PAID}
 
 
@@ -189,7 +190,7 @@ def test_a_coupon_of_the_terms_is_announced_no_second_time() -> None:
     known, words = instrument.evolve(state, other), {"by": "cli_1", "today": TODAY, "at_us": 9}
     with pytest.raises(Refused, match="pays the coupon of that ex date by the terms"):
         announcing.correct(known, "cac_1", extra, **words)  # type: ignore[arg-type]
-    called = announced(asked("call", "06-10", amount=Decimal(99)), state=state)
+    called = announced(asked("call", "06-07", amount=Decimal(99)), state=state)
     assert announced(extra, "cac_2", instrument.evolve(state, called)), "the engine does not pay it"
 
 
@@ -228,6 +229,88 @@ def test_what_is_repaid_gets_no_other_maturity(kind: str) -> None:
     with pytest.raises(Refused, match="`maturity_date` cannot be changed"):
         instrument.put(state, "ins_1", later, at_us=9)
     assert instrument.put(state, "ins_1", replace(BILL, name="Renamed"), at_us=9)
+
+
+CALLS = """
+# A coupon of 5 or of the terms goes ex and is paid; the day of a call, before and while it is announced.
+of   | coupon ex | paid  | call  | allowed
+ex   |           |       | 06-07 | yes
+ex   |           |       | 06-08 | no
+ex   |           |       | 06-14 | no
+ex   |           |       | 06-15 | yes
+ex   |           |       | 12-07 | yes
+ex   |           |       | 12-08 | no
+bond |           |       | 06-14 | yes
+bond |           |       | 06-15 | yes
+amc  | 04-10     | 04-20 | 04-09 | yes
+amc  | 04-10     | 04-20 | 04-10 | no
+amc  | 04-10     | 04-20 | 04-19 | no
+amc  | 04-10     | 04-20 | 04-20 | yes
+amc  | 04-10     | 04-10 | 04-13 | yes
+"""
+
+
+@pytest.mark.parametrize("row", rows(CALLS), ids=lambda row: f"{row['of']} {row['call']}")
+def test_no_call_between_a_coupons_ex_date_and_its_payment(row: dict[str, str]) -> None:
+    """The coupon is paid in full to those who held it, so the call would repay its interest twice."""
+    amc = replace(BOND, instrument_type="amc", coupon=None, maturity_date=None, coupon_frequency=None)
+    state = followed({"amc": amc, "ex": EX_DAYS, "bond": BOND}[row["of"]])
+    call, coupon = asked("call", row["call"], amount=Decimal(102)), None
+    if row["coupon ex"]:
+        coupon = asked("coupon", row["coupon ex"], pay_date=day(row["paid"]), amount=Decimal(5))
+    states = [instrument.evolve(state, announced(coupon, "cac_c", state)) if coupon else state]
+    if not coupon and row["call"] >= "06-08" and row["of"] == "ex" and row["call"] < "12-07":
+        gone_ex = action_steps.announce_due(state, "cac_c", day("06-08"), at_us=3)
+        states.append(reduce(instrument.evolve, gone_ex, state))
+    for known in states:
+        if row["allowed"] == "yes":
+            announced(call, "cac_1", known)
+        else:
+            with pytest.raises(
+                Refused, match=r"`ex_date` (must be before .* interest would be paid twice|is that of)"
+            ):
+                announced(call, "cac_1", known)
+    if coupon:  # the other way round
+        called = instrument.evolve(state, announced(call, "cac_1", state))
+        if row["allowed"] == "yes":
+            announced(coupon, "cac_c", called)
+        else:
+            with pytest.raises(Refused, match=r"interest would be paid twice|`ex_date` is that of"):
+                announced(coupon, "cac_c", called)
+
+
+EARLIER = replace(BOND, maturity_date=date(2028, 4, 10), issue_date=date(2020, 4, 10))
+TERMS_AFTER = """
+# Terms of a bond after an action was announced for 10 April, or had been completed.
+action | done | after   | says
+coupon | no   | ex      |
+coupon | no   | earlier | does not go with these terms .*The engine pays the coupon of that ex date
+coupon | yes  | earlier | of which an action is complete
+coupon | yes  | ex      |
+coupon | no   | stock   | does not go with these terms .*this stock has no coupon
+call   | no   | ex      |
+call   | no   | window  | does not go with these terms .*interest would be paid twice
+call   | no   | stock   | does not go with these terms .*this stock has no call
+"""
+
+
+@pytest.mark.parametrize("row", rows(TERMS_AFTER), ids=lambda row: " ".join(row.values())[:30])
+def test_terms_go_with_the_actions_of_operators(row: dict[str, str]) -> None:
+    """Else two coupons of one ex date would both be paid."""
+    after = {"ex": EX_DAYS, "earlier": EARLIER, "stock": STOCK,
+             "window": replace(EARLIER, maturity_date=date(2028, 4, 15), issue_date=date(2020, 4, 15),
+                               ex_coupon_days=7)}[row["after"]]  # fmt: skip
+    fact = announced(asked(row["action"], amount=Decimal(1)), state=followed(BOND))
+    state = followed(BOND, fact)
+    if row["done"] == "yes":
+        done = [ActionStarted("cac_1", 4), ActionCompleted("cac_1", 1, Decimal(1), 5)]
+        state = reduce(instrument.evolve, done, state)
+    announcing.check_terms(state, replace(BOND, name="Renamed"), TODAY)
+    if row["says"]:
+        with pytest.raises(Refused, match=row["says"]):
+            announcing.check_terms(state, after, TODAY)
+    else:
+        announcing.check_terms(state, after, TODAY)
 
 
 # --- correct and withdraw -------------------------------------------------------------------------
@@ -273,7 +356,6 @@ def test_other_changes_are_refused() -> None:
 
 # --- by the terms ---------------------------------------------------------------------------------
 
-EX_DAYS = replace(BOND, ex_coupon_days=7, maturity_date=date(2026, 12, 15))
 TERMS = {"bond": BOND, "ex": EX_DAYS, "bill": BILL, "stock": STOCK, "paid": PAID}
 
 SCHEDULE = """
@@ -416,6 +498,10 @@ STARTS = """
 action        | ex    | pay   | utc   | market | starts
 cash_dividend | 04-10 | 04-20 | 04-19 | 04-20  | no
 cash_dividend | 04-10 | 04-20 | 04-20 | 04-20  | yes
+cash_dividend | 04-10 |       | 04-10 | 04-09  | no
+cash_dividend | 04-10 |       | 04-10 | 04-10  | yes
+cash_dividend | 04-10 |       | 04-10 | 04-11  | yes
+cash_dividend | 04-10 |       | 04-09 | 04-10  | no
 cash_dividend | 04-11 |       | 04-11 | 04-11  | no
 cash_dividend | 04-11 |       | 04-13 | 04-13  | yes
 stock_split   | 04-10 |       | 04-09 | 04-10  | yes
@@ -424,9 +510,11 @@ stock_split   | 04-11 |       | 04-11 | 04-11  | yes
 """
 
 
-@pytest.mark.parametrize("row", rows(STARTS), ids=lambda row: f"{row['action']} {row['utc']}")
+@pytest.mark.parametrize(
+    "row", rows(STARTS), ids=lambda row: f"{row['action']} {row['utc']} {row['market']}"
+)
 def test_the_day_on_which_an_action_starts(row: dict[str, str]) -> None:
-    """Payments wait for an open day; splits go by the day at the market, before it opens."""
+    """Payments wait for an open day and the later midnight; splits go by the market's day."""
     ratio = {"units_to": 2, "units_from": 1}
     words = ratio if row["action"] == "stock_split" else {"amount": Decimal(1)}
     pay_date = day(row["pay"]) if row["pay"] else None
