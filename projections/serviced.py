@@ -79,6 +79,14 @@ class Sets:
         )
         return [Holder(*row) for row in rows]
 
+    def is_used(self, of: str) -> bool:
+        """Whether there are open orders, or positions open or closed, of an instrument."""
+        statement = (
+            "SELECT EXISTS (SELECT 1 FROM view_positions WHERE instrument = ?)"
+            " OR EXISTS (SELECT 1 FROM view_working WHERE instrument = ?)"
+        )
+        return bool(self._views.query(statement, (of, of))[0][0]) or bool(self.withheld())
+
     def withheld(self) -> list[Holder]:
         """Accounts whose positions cannot be shown: each may be a holder."""
         found = {

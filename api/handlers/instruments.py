@@ -13,15 +13,18 @@ from api.http.call import Answer, Call
 from api.http.current import Resource
 from api.http.problems import Problem
 from api.http.repeating import first_outcome
+from api.http.services import Services
 from engine.commands import decisions
 from engine.commands.command import Outcome
-from engine.domain.instrument import Instrument, InstrumentListed, Terms
+from engine.domain.instrument import Instrument, InstrumentListed, Terms, changed_in_use
 from engine.domain.trading_hours import TradingHours
 from engine.kernel.errors import Refused
 from engine.kernel.ids import is_id
+from engine.kernel.limits import VIEW_WAIT_S
 from engine.kernel.refusals import fault, invalid, invalid_values
 from engine.kernel.values import CURRENCIES, at_scale
 from projections.resources import instrument_json
+from projections.serviced import Sets
 from projections.views import instruments as view
 
 SCALED_BY_CURRENCY: Final = ("minimum_initial_cash_investment", "required_cash_increment", "par_value")
@@ -82,12 +85,25 @@ async def _put(call: Call, instrument: str, terms: Terms) -> Outcome:
         symbols.claim, terms.symbol, instrument
     ):
         raise invalid("symbol", "already_taken", "is the symbol of another instrument")
+    why_fixed = await services.bridge.read(_why_fixed, services, instrument, terms)
+    decide = partial(decisions.put_instrument, instrument=instrument, terms=terms, why_fixed=why_fixed)
     try:
-        return await act(call, partial(decisions.put_instrument, instrument=instrument, terms=terms))
+        return await act(call, decide)
     except Refused:
         if owner is None:
             await services.bridge.read(symbols.release, terms.symbol, instrument)
         raise
+
+
+def _why_fixed(services: Services, instrument: str, terms: Terms) -> str:
+    """The reason for which FIXED_IN_USE stay as they are, "" if none. Blocks. Raises ViewBehind."""
+    if not changed_in_use(services.bridge.load(instrument), terms):
+        return ""
+    head = services.bridge.journal.head
+    for name in ("positions", "working"):
+        services.views.wait(name, head, VIEW_WAIT_S)
+    is_used = Sets(services.views).is_used(instrument)
+    return "there are orders or positions of it; list another instrument" if is_used else ""
 
 
 def _terms(body: dict[str, Any]) -> Terms:

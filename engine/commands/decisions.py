@@ -531,14 +531,16 @@ def end_payment(
 # --- of the operator -------------------------------------------------------------------------------
 
 
-def put_instrument(context: DecisionContext, *, instrument: str, terms: Terms) -> Decision:
+def put_instrument(
+    context: DecisionContext, *, instrument: str, terms: Terms, why_fixed: str = ""
+) -> Decision:
     """Lists an instrument, or changes it; from today on the engine pays by its terms.
 
     Raises Refused as `instrument.put`, `rollover.check_change` and `announcing.check_terms` do.
     """
     known: Instrument | None = yield instrument
     rollover.check_change(known, terms, context.business_date)
-    facts = instruments.put(known, instrument, terms, at_us=context.at_us)
+    facts = instruments.put(known, instrument, terms, why_fixed=why_fixed, at_us=context.at_us)
     announcing.check_terms(known, terms, context.business_date)
     for fact in facts:
         known = fold_of(instrument).evolve(known, fact)

@@ -93,7 +93,7 @@ def next_step(state: Instrument) -> date | None:
         one.starts_on - timedelta(days=one.terms.action_type in SPLITS)
         for one in state.servicing.actions
     ]
-    terms = upcoming(state)
+    terms = _next_of_terms(state)
     if terms is not None:
         days.append(terms.ex_date)
     return min(days, default=None)
@@ -115,12 +115,22 @@ def is_due(known: Action, business_date: date, market_date: date) -> bool:
 def upcoming(state: Instrument) -> ActionTerms | None:
     """The next coupon of the terms that is not announced, else their maturity.
 
-    None too while there is no place for it.
+    None too while there is no place for it (see `left_out`).
     """
-    servicing = state.servicing
-    if servicing.since is None or len(servicing.actions) >= ACTIONS_OPEN_MAX:
+    return _next_of_terms(state) if len(state.servicing.actions) < ACTIONS_OPEN_MAX else None
+
+
+def left_out(state: Instrument, business_date: date) -> ActionTerms | None:
+    """What the terms bring by a day and cannot be announced: ACTIONS_OPEN_MAX others are open."""
+    if len(state.servicing.actions) < ACTIONS_OPEN_MAX:
         return None
-    return _next_coupon(state, servicing.since) or _maturity(state, servicing.since)
+    terms = _next_of_terms(state)
+    return terms if terms is not None and terms.ex_date <= business_date else None
+
+
+def _next_of_terms(state: Instrument) -> ActionTerms | None:
+    since = state.servicing.since
+    return (_next_coupon(state, since) or _maturity(state, since)) if since is not None else None
 
 
 def brings_maturity(state: Instrument, today: date) -> bool:

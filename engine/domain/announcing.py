@@ -259,11 +259,10 @@ def check_terms(state: Instrument | None, terms: Terms, today: date) -> None:
                 _check_fits(after, request, one, today)
             except Refused as error:
                 what = one.terms.action_type.replace("_", " ")
-                reason = "; ".join(str(fault["detail"]) for fault in error.context.get("params", ()))
                 raise refused(
                     "invalid_request",
-                    f"The {what} {one.id} of {one.terms.ex_date} does not go with these terms"
-                    f" ({reason or error.detail}). Withdraw it first, or wait until it is complete.",
+                    f"The {what} {one.id} of {one.terms.ex_date} does not go with these terms:"
+                    f" {error.detail} Withdraw it first, or wait until it is complete.",
                 ) from None
     done = state.servicing.last_ex_date
     is_new = done is not None and not action_steps.brings_coupon(state, done)

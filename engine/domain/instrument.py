@@ -185,14 +185,20 @@ WORDS: Final = {
 }
 FIXED: Final = ("trading_currency", "decimal_precision")
 """Terms that never change: holdings of the instrument are counted in them."""
+FIXED_IN_USE: Final = ("instrument_type", "maturity_date")
+"""Terms that do not change once the instrument is used: orders were accepted, and actions are announced,
+by the rules of its type and for its maturity."""
 
 # --- decisions -----------------------------------------------------------------------------------
 
 
-def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) -> list[Fact]:
+def put(
+    state: Instrument | None, instrument: str, terms: Terms, *, why_fixed: str = "", at_us: int
+) -> list[Fact]:
     """Lists an instrument, or changes its terms; no facts if they are the same.
 
-    Raises Refused `invalid_param` with every faulty term.
+    `why_fixed`: the reason for which FIXED_IN_USE stay as they are, "" if they need not. Raises Refused
+    `invalid_param` with every faulty term.
     """
     faults = _faults(terms)
     if state is None or state.terms.bond != terms.bond:  # what is stored and stays is left to `doctor`
@@ -210,6 +216,11 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
         if state.servicing.is_redeemed and state.terms.maturity_date != terms.maturity_date:
             detail = "cannot be changed: it is repaid, or about to be, and once only"
             faults.append(fault("maturity_date", "not_changeable", detail))
+        elif why_fixed:
+            faults += [
+                fault(name, "not_changeable", f"cannot be changed: {why_fixed}")
+                for name in changed_in_use(state, terms)
+            ]
     if faults:
         raise invalid_values(faults)
     if state is None:
@@ -217,6 +228,15 @@ def put(state: Instrument | None, instrument: str, terms: Terms, *, at_us: int) 
     if state.terms == terms:
         return []
     return [InstrumentChanged(terms, at_us)]
+
+
+def changed_in_use(state: Instrument | None, terms: Terms) -> list[str]:
+    """Names of those FIXED_IN_USE that other terms would change. A maturity may be added."""
+    if state is None:
+        return []
+    return [
+        name for name in FIXED_IN_USE if getattr(state.terms, name) not in (None, getattr(terms, name))
+    ]
 
 
 def _faults(terms: Terms) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ from engine.kernel import wall
 from engine.kernel.errors import ViewBehind
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
+    ACTIONS_OPEN_MAX,
     SERVED_BATCH,
     SERVED_BLOCKED_MAX,
     SERVICE_RETRY_S,
@@ -174,16 +175,29 @@ class Servicing:
             self.faults.note(instrument, error)
             self._retry(instrument)
             return
-        self.faults.clear(instrument)
+        is_crowded = self._tell_left_out(instrument)
         is_done = yield from self._start_splits(instrument, check_cancelled)
         state: Instrument = self._desk.state(instrument)
         for action in state.servicing.actions:
             if action.is_started:
                 is_done &= yield from self._apply(instrument, action, check_cancelled)
-        if is_done:
+        if is_done and not is_crowded:
             self._retries.pop(instrument, None)
         else:
             self._retry(instrument)
+
+    def _tell_left_out(self, instrument: str) -> bool:
+        """Shows an instrument as blocked for whose terms there is no place; whether it is one."""
+        terms = action_steps.left_out(self._desk.state(instrument), self._business_date())
+        if terms is None:
+            self.faults.clear(instrument)
+            return False
+        detail = (
+            f"It has {ACTIONS_OPEN_MAX} open corporate actions, the maximum: its {terms.action_type}"
+            f" of {terms.ex_date} is not announced. Withdraw one, or see what those started wait for."
+        )
+        self.faults.show(instrument, refused("invalid_request", detail))
+        return True
 
     def _retry(self, instrument: str) -> None:
         self._retries[instrument] = timer = Timer(self._monotonic, SERVICE_RETRY_S)

@@ -108,7 +108,7 @@ def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:
     for start in range(0, len(entries), PAGE_FACTS):
         some = entries[start : start + PAGE_FACTS]
         commands = [
-            Command(partial(put_instrument, instrument=instrument, terms=line.terms), None, ACTOR)
+            Command(partial(put_instrument, **_wanted(instrument, line)), None, ACTOR)
             for instrument, line in some
         ]
         for (instrument, line), outcome in zip(some, desk.do_all(commands), strict=True):
@@ -122,9 +122,14 @@ def _record(desk: Desk, wanted: Mapping[str, InstrumentLine]) -> list[str]:
     return changed
 
 
+def _wanted(instrument: str, line: InstrumentLine) -> dict[str, Any]:
+    """An import does not know whether an instrument is used."""
+    return {"instrument": instrument, "terms": line.terms, "why_fixed": "use `PUT /instruments/{id}`"}
+
+
 def _term_faults(line: InstrumentLine, state: Any, instrument: str) -> list[LineFault]:
     try:
-        instruments.put(state, instrument, line.terms, at_us=0)
+        instruments.put(state, at_us=0, **_wanted(instrument, line))
     except Refused as error:
         return line_faults(line.line, error)
     return []

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.commands import decisions
 from engine.commands.desk import Command, Decision, DecisionContext
+from engine.domain import action_steps
 from engine.domain.announcing import ActionRequest
 from engine.domain.bookings import PositionClosed
 from engine.domain.corporate_action import ActionCompleted, ActionStarted, ScheduleFollowed
@@ -124,8 +125,24 @@ def test_a_payment_waits_for_midnight_at_its_market(life: Life, terms: Terms) ->
     life.start()
     life.settle()
     life.serve()
-    (one,) = [*life.told(account, CouponPaid), *life.told(account, DividendPaid)]
+    (one,) = life.facts_of(account, CouponPaid, DividendPaid)
     assert one.units == life.position(account).units.total > 0
+
+
+def test_a_coupon_without_a_place_is_shown(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing said so before: the coupon was just not paid."""
+    account = account_with(life, "10")
+    life.announce(ActionRequest("call", date(2026, 6, 1), amount=Decimal(100)))
+    monkeypatch.setattr(action_steps, "ACTIONS_OPEN_MAX", 1)
+    life.until(MONDAY)
+    life.settle()
+    life.serve()
+    shown = life.servicing.status().faults[INSTRUMENT]
+    assert "its coupon of 2026-03-15 is not announced" in shown
+    monkeypatch.undo()
+    life.serve()
+    assert life.servicing.status().faults == {}
+    assert paid(life, account) == [(Decimal("10.00"), Decimal("30.00"))]
 
 
 def test_a_whole_life_ends_with_the_face_value(life: Life) -> None:

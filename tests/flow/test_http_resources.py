@@ -14,7 +14,9 @@ from tests.support.servers.http_engine import (
     TERMS,
     Engine,
     an_account,
+    buying,
     ok,
+    selling,
 )
 from tests.support.servers.http_server import Client, Reply
 
@@ -124,6 +126,38 @@ def test_payments(engine: Engine, client: Client) -> None:
         "code": "invalid_decimal"}  # fmt: skip
     assert client.post(deposits, {"amount": "1", "currency": "EUR"}).code == "currency_not_supported"
     assert client.get(f"{deposits}/{out['id']}").status == 404  # a withdrawal is no deposit
+
+
+def test_type_and_maturity_are_fixed_once_there_is_an_order(engine: Engine, client: Client) -> None:
+    """An order that waits, a position, and one that is closed; all else may still change."""
+    name = f"IN-USE-{engine.tenant}"
+    path, terms = f"/instruments/ins_{name}", TERMS | SCHEDULE | {"symbol": name, "coupon": "5"}
+    other = terms | {"instrument_type": "amc", "maturity_date": "2050-06-30"}
+    ok(client.send("PUT", path, other), 201)
+    engine.project()
+    ok(client.send("PUT", path, terms))
+    ok(client.post("/prices", [{"symbol": name, "bid": "100", "ask": "100"}]), 201)
+    account = an_account(client)
+    orders = f"/accounts/{account}/orders"
+    order = ok(client.post(orders, buying("500") | {"instrument": path[13:]}), 201)["id"]
+
+    def check_fixed() -> None:
+        engine.project()
+        refused = client.send("PUT", path, other)
+        told = {param["path"]: param["detail"] for param in refused.json["params"]}
+        assert told.keys() == {"body.instrument_type", "body.maturity_date"}
+        assert "there are orders or positions of it; list another" in told["body.maturity_date"]
+        ok(client.send("PUT", path, terms | {"name": f"After {engine.journal.head}"}))
+
+    check_fixed()
+    engine.execute(order, ["4.00"])
+    engine.settle(order)
+    check_fixed()
+    sold = selling("4.00") | {"instrument": path[13:]}
+    order = ok(client.post(orders, sold), 201)["id"]
+    engine.execute(order, ["4.00"])
+    engine.settle(order)
+    check_fixed()
 
 
 def test_instruments_and_prices(engine: Engine, client: Client) -> None:

@@ -284,13 +284,13 @@ TERMS_AFTER = """
 # Terms of a bond after an action was announced for 10 April, or had been completed.
 action | done | after   | says
 coupon | no   | ex      |
-coupon | no   | earlier | does not go with these terms .*The engine pays the coupon of that ex date
+coupon | no   | earlier | does not go with these terms: .*The engine pays the coupon of that ex date
 coupon | yes  | earlier | of which an action is complete
 coupon | yes  | ex      |
-coupon | no   | stock   | does not go with these terms .*this stock has no coupon
+coupon | no   | stock   | does not go with these terms: .*this stock has no coupon
 call   | no   | ex      |
-call   | no   | window  | does not go with these terms .*interest would be paid twice
-call   | no   | stock   | does not go with these terms .*this stock has no call
+call   | no   | window  | does not go with these terms: .*interest would be paid twice
+call   | no   | stock   | does not go with these terms: .*this stock has no call
 """
 
 
@@ -524,6 +524,19 @@ def test_the_day_on_which_an_action_starts(row: dict[str, str]) -> None:
     if facts:
         assert action_steps.start(instrument.evolve(state, facts[0]), "cac_1", day("12-31"),
                                   day("12-31"), at_us=10) == []  # fmt: skip
+
+
+def test_what_there_is_no_place_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is due on its ex date all the same, and announced once there is a place."""
+    state = followed(BOND, announced(asked("call", "07-20", amount=Decimal(1)), state=followed(BOND)))
+    assert action_steps.left_out(state, day("06-15")) is None
+    monkeypatch.setattr(action_steps, "ACTIONS_OPEN_MAX", 1)
+    assert action_steps.upcoming(state) is None
+    assert action_steps.next_step(state) == day("06-15")
+    assert action_steps.left_out(state, day("06-14")) is None
+    left_out = action_steps.left_out(state, day("06-15"))
+    assert left_out is not None
+    assert left_out.action_type == "coupon"
 
 
 def test_an_instrument_without_anything_to_pay_follows_no_schedule() -> None:
