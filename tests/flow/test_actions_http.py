@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -140,8 +140,10 @@ def test_a_dividend_is_told_and_stands_in_the_ledger(engine: Engine, client: Cli
     today = date.fromisoformat(ok(client.get("/sandbox/clock"))["business_date"])
     ex_date = (today + timedelta(days=1)).isoformat()
     made = ok(announce(client, stock, DIVIDEND | {"ex_date": ex_date}), 201)
-    days = (date.fromisoformat(made["pay_date"]) - today).days + 1  # whatever the hour in New York
-    ok(client.post("/sandbox/clock", {"advance": f"P{days}D"}))
+    noon = datetime.fromisoformat(f"{made['pay_date']}T12:00:00+00:00")  # in New York it is that day
+    ahead = noon - datetime.fromisoformat(ok(client.get("/sandbox/clock"))["business_time"])
+    hours = int(ahead / timedelta(hours=1))
+    ok(client.post("/sandbox/clock", {"advance": f"P{hours // 24}DT{hours % 24}H"}))
     engine.desk = Desk(engine.journal)  # one that has not read the clock yet
     words = {"instrument": stock, "action": made["id"]}
     engine.act(servicing.start_action, **words)

@@ -37,6 +37,9 @@ NOT_GENERATED = {
     "order.trade_applied.1", "account.buy_applied.1", "account.sell_applied.1",
     "clock.advanced.1", "halt.trading_halted.1",
     "halt.trading_resumed.1", "account.order_counted.1",
+    "order.trade_busted.1", "account.buy_busted.1", "account.sell_busted.1",
+    "order.trade_corrected.1", "account.buy_corrected.1", "account.sell_corrected.1",
+    "order.expiry_requested.1", "order_quote.consumed.1",
     "script.written.1", "script.taken.1", "script.played.1",
 }  # fmt: skip
 """An operator's acts, and the sandbox's: a generated journal has clients, a venue and followers."""
