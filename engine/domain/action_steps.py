@@ -121,7 +121,7 @@ def upcoming(state: Instrument) -> ActionTerms | None:
 
 
 def left_out(state: Instrument, business_date: date) -> ActionTerms | None:
-    """What the terms bring by a day and cannot be announced: ACTIONS_OPEN_MAX others are open."""
+    """The next of the terms, if due by a day and without a place: ACTIONS_OPEN_MAX are open."""
     if len(state.servicing.actions) < ACTIONS_OPEN_MAX:
         return None
     terms = _next_of_terms(state)

@@ -219,8 +219,8 @@ def _check_fits(state: Instrument, request: ActionRequest, former: Action | None
 def _check_interest(state: Instrument, request: ActionRequest, former: Action | None) -> None:
     """Raises Refused for a call between a coupon's ex date and its payment.
 
-    An issuer pays a coupon that has gone ex in full, to whoever held it; a call then would repay the
-    interest of the same days once more, to whoever holds it now.
+    An issuer pays a coupon that has gone ex in full, to its holders of that day; a call then would repay
+    the interest of the same days once more, to the holders of now.
     """
     others = [one.terms for one in state.servicing.actions if one is not former]
     pay_date = request.pay_date or request.ex_date
