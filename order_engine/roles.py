@@ -196,6 +196,7 @@ class Followers:
         self._fresh = Fresh(journal.datastore.bell.ring)
         self._allow_local = allow_local
         self._post: Post | None = None
+        self._execution: Execution | None = None
         self._broker: Broker | None = None
 
     def close(self) -> None:
@@ -219,7 +220,11 @@ class Followers:
         elif EXECUTION in roles:
             calendar.prepare()
             venues = self._open_venues()
-            made.append(self._follower(EXECUTION, lambda lease: self._executing(lease, venues)))
+            made.append(
+                self._follower(
+                    EXECUTION, lambda lease: self._executing(lease, venues), let_go=self._send_no_more
+                )
+            )
         if "settlement" in roles:
             made.append(self._follower(SETTLEMENT, self._settling))
             made.append(self._follower(ROLLOVERS, self._rolling))
@@ -268,12 +273,19 @@ class Followers:
         return made
 
     def _follower(
-        self, name: str, begin: Callable[[Lease], Acting], *, is_woken: bool = True
+        self,
+        name: str,
+        begin: Callable[[Lease], Acting],
+        *,
+        is_woken: bool = True,
+        let_go: Callable[[], None] = lambda: None,
     ) -> Follower:
         def begin_and_tell(lease: Lease) -> Acting:
             return Telling(name, begin(lease), self._views)
 
-        return Follower(name, begin_and_tell, self._leases, self._journal, is_woken=is_woken)
+        return Follower(
+            name, begin_and_tell, self._leases, self._journal, is_woken=is_woken, let_go=let_go
+        )
 
     def _desk(self, lease: Lease) -> Desk:
         return self._shared.under(lease)
@@ -295,7 +307,7 @@ class Followers:
 
     def _executing(self, lease: Lease, venues: OpenVenues) -> Execution:
         views = self._views
-        return Execution(
+        self._execution = Execution(
             self._desk(lease),
             self._firm,
             venues,
@@ -308,6 +320,12 @@ class Followers:
             refresh=self._market.refresh,
             on_filled=self._fresh.add,
         )
+        return self._execution
+
+    def _send_no_more(self) -> None:
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
 
     def _tools(self) -> Tools:
         from api.outbound.bodies import Bodies  # noqa: PLC0415

@@ -146,9 +146,12 @@ class Execution:
         return 0.0 if is_busy else min(save_s, *(timer.due_in_s for timer in timers))
 
     def finish(self) -> None:
-        """Sends nothing more, and saves its offset."""
-        self._sending.close()
+        """Saves its offset."""
         self._place.save()
+
+    def close(self) -> None:
+        """Sends nothing more, and ends the connections to all venues."""
+        self._sending.close()
 
     # --- facts of the journal -------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class Follower:
 
     `begin` creates the acting part under a lease. Without `leases` it needs none: any number may run at
     once, as those of views do. One that is not woken by new facts has a turn at the time it asked for.
+    `let_go` is called once the acting part acts no longer: after the end, an error, a lost lease.
     `stop` is thread-safe.
     """
 
@@ -84,6 +85,7 @@ class Follower:
         journal: Journal,
         *,
         is_woken: bool = True,
+        let_go: Callable[[], None] = lambda: None,
         bell: Wakeup | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = wall.now_us,
@@ -95,6 +97,7 @@ class Follower:
         self._leases = leases
         self._journal = journal
         self._is_woken = is_woken
+        self._let_go = let_go
         self._bell: Wakeup = bell or journal.datastore.bell
         self._monotonic = monotonic
         self._now_us = now_us
@@ -179,7 +182,8 @@ class Follower:
         except Stopped:
             return 0.0
         except LeaseLost as error:
-            self._lease = self._acting = None
+            self._lease = None
+            self._drop()
             self._become("waiting for lease", text_of(error))
             return LEASE_POLL_S
         except Exception as error:  # noqa: BLE001  whatever it is, the others and the next try go on
@@ -197,8 +201,14 @@ class Follower:
                 acting.finish()
         except EngineError as error:
             _log.info("%s: its place was not saved: %s", self.name, text_of(error))
+        self._let_go()
         self._release()
         self._become("stopped")
+
+    def _drop(self) -> None:
+        """Acts no longer."""
+        self._acting = None
+        self._let_go()
 
     def _check_journal(self) -> None:
         """Restarts with each era of the journal. Raises JournalWentBack while it lacks facts."""
@@ -206,7 +216,8 @@ class Follower:
         damage.poll()
         damage.check_reads()
         if self._era != damage.era:
-            self._era, self._acting = damage.era, None
+            self._era = damage.era
+            self._drop()
             self._release()
 
     def _take_lease(self) -> bool:
@@ -233,7 +244,7 @@ class Follower:
 
     def _start_over(self, error: Exception) -> float:
         # Another process may succeed where this one fails: it must not wait for our lease.
-        self._acting = None
+        self._drop()
         self._release()
         rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
         self._failures += 1

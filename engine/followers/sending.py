@@ -88,9 +88,10 @@ class Sending:
         return False
 
     def close(self) -> None:
-        """Sends nothing more."""
+        """Sends nothing more, and ends the connections to all venues."""
         for lanes in self._lanes.values():
             lanes.close()
+        self._venues.close()
 
     def send(self, order: Order, started: ExecutionStarted) -> None:
         """Sends an order whose start is recorded."""

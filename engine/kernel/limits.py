@@ -628,6 +628,8 @@ SCRIPT_DELAY_DAYS_MAX: Final = 366
 moved at once."""
 VENUE_POLL_S: Final = 0.05
 """Poll interval of a venue."""
+VENUE_CLOSE_S: Final = 3.0
+"""Time for venues to end their connections; a stop has to end within 10 s."""
 RECONCILE_S: Final = 5.0
 """Interval at which each order at a venue is queried by name, in case its report was lost."""
 WAITING_S: Final = 0.5

@@ -133,6 +133,12 @@ class Venue(Protocol):
         reports by itself (to `POST /execution-reports`) has none here.
         """
 
+    def close(self) -> None:
+        """Ends its connections, so that another process can connect. A later call connects again.
+
+        Execution calls it when it stops or has lost its lease; once more has no effect.
+        """
+
 
 def ticket_of(placed: Placed, started: ExecutionStarted) -> Ticket:
     """The ticket of an order; deterministic."""

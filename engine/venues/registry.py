@@ -6,6 +6,9 @@ An adapter is a factory, found by the kind of its setting: a built-in one, or an
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,9 +18,11 @@ from engine.domain.instrument import Instrument
 from engine.domain.routing import Routes, Venues, venue_for
 from engine.kernel import wall
 from engine.kernel.errors import BadSettings, EngineError
+from engine.kernel.limits import VENUE_CLOSE_S
 from engine.kernel.values import EXACT
 from engine.venues.port import Ticket, Venue
 
+_LOG: Final = logging.getLogger("order_engine.venues")
 GROUP: Final = "order_engine.venues"
 BUILT_IN: Final = (
     EntryPoint("http", "engine.venues.http:open_venue", GROUP),
@@ -68,6 +73,18 @@ class OpenVenues:
             )
         return venue
 
+    def close(self) -> None:
+        """Ends all connections, in VENUE_CLOSE_S at most: a venue that takes longer is left behind."""
+        threads = [
+            threading.Thread(target=_close, args=(venue,), daemon=True)
+            for venue in self._venues.values()
+        ]
+        for thread in threads:
+            thread.start()
+        end_s = time.monotonic() + VENUE_CLOSE_S
+        for thread in threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
+
     def of(self, instrument: Instrument) -> Venue:
         """The venue of an instrument. Raises NoVenue if no rule names one, or if it cannot take the
         instrument's units.
@@ -86,6 +103,13 @@ class OpenVenues:
                 f" {increment}: give it a trading_increment of 1, or another venue"
             )
         return venue
+
+
+def _close(venue: Venue) -> None:
+    try:
+        venue.close()
+    except Exception as error:  # noqa: BLE001  an adapter may raise anything
+        _LOG.warning("%s: it was not closed: %s: %s", venue.name, type(error).__name__, error)
 
 
 def open_venues(

@@ -218,6 +218,9 @@ class SimulatedVenue:
         self._plan(held, answers)
         self._say_due()
 
+    def close(self) -> None:
+        """Nothing to end: it has no connection."""
+
     def status(self, venue_order: str) -> VenueStatus:
         """The status of an order. A finished one is dropped once its reports were fetched."""
         self._say_due()

@@ -58,6 +58,9 @@ class FileVenue:
     def reports(self, after: int) -> Sequence[Numbered]:
         return self._all()[after : after + PAGE]
 
+    def close(self) -> None:
+        """Files stay as they are."""
+
     def _write_once(self, kind: str, name: str, content: dict[str, Any]) -> None:
         """A whole file or none, on the disk before it returns; one that is there stays."""
         place = self._folder / kind / f"{name}.json"

@@ -247,6 +247,20 @@ def many_at_once_are_kept_apart(counterparty: Counterparty) -> None:
         assert _traded(_about(counterparty, order)) == 2
 
 
+def a_closed_adapter_makes_room_for_another(counterparty: Counterparty) -> None:
+    """Execution closes an adapter when it stops or loses its lease; then another process opens one."""
+    venue = counterparty.open()
+    venue.submit(ticket(ORDERS[0]))
+    venue.close()
+    venue.close()
+    again = counterparty.open()
+    if _standing(again, ORDERS[0]) == "unknown":
+        again.submit(ticket(ORDERS[0]))
+    counterparty.execute(ORDERS[0])
+    assert _traded(_about(counterparty, ORDERS[0])) == 2
+    assert list(counterparty.orders()).count(ORDERS[0]) == 1
+
+
 def a_lost_answer_is_an_error_and_no_second_order(counterparty: Counterparty) -> None:
     """The outcome is unknown: `submit` raises, `status` tells, nothing is sent twice."""
     venue, losing = counterparty.open(), counterparty.losing()
@@ -274,6 +288,7 @@ CASES: Final[dict[str, Callable[[Counterparty], None]]] = {
         a_restart_loses_nothing,
         the_stream_of_reports_resumes,
         many_at_once_are_kept_apart,
+        a_closed_adapter_makes_room_for_another,
         a_lost_answer_is_an_error_and_no_second_order,
     )
 }

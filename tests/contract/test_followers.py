@@ -545,6 +545,22 @@ def test_who_lost_the_lease_sends_nothing_and_records_nothing(works: Works) -> N
     assert kinds(works, bought).count("ExecutionStarted") == 1
 
 
+def test_connections_end_with_the_lease_and_with_the_work(on_sqlite: Works) -> None:
+    """Else a venue with one session for each client refuses the next holder."""
+    works, ended = on_sqlite, []
+    first, second = works.execution(ScriptedVenue()), works.execution(ScriptedVenue(), holder="two")
+    first._let_go, second._let_go = partial(ended.append, "first"), partial(ended.append, "second")
+    works.run(first, second, turns=1)
+    assert ended == []
+    works.clock.now_s += LEASE_S
+    second.turn()
+    works.shop.buy(works.shop.open())
+    first.turn()
+    assert ended == ["first"]
+    second.end()
+    assert ended == ["first", "second"]
+
+
 def test_a_beat_that_finds_the_lease_gone_ends_the_work(on_sqlite: Works) -> None:
     works = on_sqlite
     first, second = works.execution(ScriptedVenue()), works.execution(ScriptedVenue(), holder="two")

@@ -84,15 +84,37 @@ def test_a_trade_of_another_side_counts_for_nothing() -> None:
     book = opened()
     wrong = changed(FIRST, "54=2")
     assert reports_of(book, wrong, LAST) == ["trade", "trade", "unbooked_trades"]
-    assert book.of("ord_1").booked == Decimal(6)
+    assert book.of("ord_1").units == {"ord_1/E2": Decimal(6)}
     assert reports_of(Book("lse", {}.get), wrong) == ["trade"]
 
 
-def test_a_bust_is_reported_and_the_order_does_not_end() -> None:
+def test_a_bust_takes_its_units_away() -> None:
     book = opened()
     bust = changed(NEW, "17=E2 150=H 39=1 19=E1 14=0")
     cancelled = changed(NEW, "17=E3 150=4 39=4 14=0")
+    assert reports_of(book, FIRST, bust, bust, cancelled) == ["trade", "trade_bust", "ended"]
+
+
+def test_a_bust_of_a_trade_that_never_came_takes_nothing_away() -> None:
+    book = opened()
+    bust = changed(NEW, "17=E2 150=H 39=1 19=E9 14=0")
+    cancelled = changed(NEW, "17=E3 150=4 39=4 14=0")
     assert reports_of(book, FIRST, bust, cancelled) == ["trade", "trade_bust", "unbooked_trades"]
+
+
+def test_a_correction_counts_in_place_of_its_trade() -> None:
+    book = opened()
+    correction = changed(FIRST, "17=E2 150=G 39=1 19=E1 32=3 14=3")
+    rest = changed(LAST, "17=E3 32=7 14=10")
+    assert reports_of(book, FIRST, correction, rest) == ["trade", "trade_correct", "trade", "ended"]
+    assert book.of("ord_1").units == {"ord_1/E2": Decimal(3), "ord_1/E3": Decimal(7)}
+
+
+def test_a_bust_after_the_end_is_reported() -> None:
+    book = opened()
+    bust = changed(NEW, "17=E4 150=H 39=2 19=E2 14=4")
+    assert reports_of(book, FIRST, LAST, bust) == ["trade", "trade", "ended", "trade_bust"]
+    assert reports_of(book, changed(STATUS, "39=2 14=4 790=s2"))[-1] == "trade_bust"
 
 
 def test_orders_and_cancels_that_went_out_are_noted() -> None:

@@ -114,7 +114,7 @@ def data(tmp_path: Path) -> Path:
     log = MessageLog(tmp_path / "venues" / "acme")
     for day, order in enumerate(("ord_1", "ord_2")):
         message = encode(fields(f"35=D 11={order} 58=caf\xe9"))
-        log.append(AT_US + day * DAY_US, ">", message, is_durable=False)
+        log.append(AT_US + day * DAY_US, ">", message)
     log.close()
     return tmp_path
 

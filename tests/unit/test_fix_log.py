@@ -22,7 +22,7 @@ MESSAGE = b"8=FIX.4.4\x0135=8\x0110=000\x01"
 def written(directory: Path, *moments: int, raw: bytes = MESSAGE) -> None:
     kept = MessageLog(directory)
     for at_us in moments:
-        kept.append(at_us, "<", raw, is_durable=True)
+        kept.append(at_us, "<", raw)
     kept.close()
 
 
@@ -33,7 +33,7 @@ def test_messages_are_read_as_they_came(
     directory = tmp_path_factory.mktemp("log")
     kept = MessageLog(directory)
     for direction, raw in messages:
-        kept.append(AT_US, direction, raw, is_durable=False)
+        kept.append(AT_US, direction, raw)
     kept.close()
     assert recent(directory) == [Entry(AT_US, direction, raw) for direction, raw in messages]
 

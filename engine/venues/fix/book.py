@@ -27,14 +27,14 @@ _ENDS: Final = ("ended", "cancelled")
 
 
 class VenueOrder:
-    """An order at the venue: units of its reported trades, its reports, and how it stands.
+    """An order at the venue: units of its reported trades by reference, its reports, and how it stands.
 
     `rejected` says why the venue refused a message about it unread.
     """
 
     def __init__(self) -> None:
         self.ticket: Ticket | None = None
-        self.booked: Decimal = ZERO
+        self.units: dict[str, Decimal] = {}
         self.reports: list[Report] = []
         self.references: set[str] = set()
         self.standing: Standing = "open"
@@ -83,9 +83,9 @@ class Book:
         if isinstance(told, Fault):
             known.rejected = told.text if told.code == "message_rejected" else known.rejected
             return told
-        trades = [one.quantity or ZERO for one in told.reports if self._is_new_trade(known, one)]
-        known.booked = total_of([known.booked, *trades])
-        checked, fault = ending(told, self._venue, known.booked)
+        for report in told.reports:
+            self._count(known, report)
+        checked, fault = ending(told, self._venue, total_of(known.units.values()))
         if checked.is_status or known.standing != "over":  # old news may come again
             known.standing = checked.standing
         known.rejected = ""
@@ -107,9 +107,14 @@ class Book:
                 self._orders.popitem(last=False)
         return known
 
-    def _is_new_trade(self, known: VenueOrder, report: Report) -> bool:
-        is_new = report.execution_reference not in known.references
-        return report.kind == "trade" and is_new and is_about(report, known.ticket)
+    def _count(self, known: VenueOrder, report: Report) -> None:
+        """Counts the units of a new trade, and no longer those of one that is busted or corrected."""
+        if report.execution_reference in known.references or not is_about(report, known.ticket):
+            return
+        if report.refers_to is not None:
+            known.units.pop(report.refers_to, None)
+        if report.kind in ("trade", "trade_correct"):
+            known.units[report.execution_reference] = report.quantity or ZERO
 
     def _say(self, known: VenueOrder, report: Report) -> None:
         has_ended = any(one.kind in _ENDS for one in known.reports)

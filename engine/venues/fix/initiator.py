@@ -64,9 +64,20 @@ class Initiator:
         self._initiator = quickfix.SocketInitiator(self._application, self._store, self._settings)
         self._id = quickfix.SessionID("FIX.4.4", config.sender, config.target)
 
-    def start(self) -> None:
-        """Begins to log on, in a thread of its own."""
+    def start(self, expected: int | None = None) -> None:
+        """Begins to log on, in a thread of its own.
+
+        `expected`: the number of the venue's next message by the message log. If QuickFIX's files have
+        counted further, messages were lost with the machine, and the venue is to send them again.
+        """
+        session = self._quickfix.Session.lookupSession(self._id)
+        if expected is not None and session.getExpectedTargetNum() > expected:
+            session.setNextTargetMsgSeqNum(expected)
         self._initiator.start()
+
+    def sync(self) -> None:
+        """Has the message log on the disk."""
+        self._log.sync()
 
     def stop(self) -> None:
         """Logs out and ends the thread."""
@@ -91,7 +102,7 @@ class Initiator:
         raw = text.encode("utf-8", "surrogateescape")
         while is_read and direction == "<" and len(self.inbox) >= FIX_INBOX_MAX:
             time.sleep(0.01)  # back-pressure: execution is behind, the venue waits
-        self._log.append(self._now_us(), direction, raw, is_durable=is_read)
+        self._log.append(self._now_us(), direction, raw)
         if is_read:
             self.inbox.append((direction, raw))
             with self._changed:

@@ -36,26 +36,42 @@ class Entry(NamedTuple):
 
 
 class MessageLog:
-    """The log for writing. Thread-safe; one process at a time."""
+    """The log for writing. Thread-safe; one process at a time.
+
+    A message that is appended survives the process; `sync` has it survive the machine.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
         self._day = ""
         self._file: BinaryIO | None = None
+        self._is_synced = True
         self._packing: threading.Thread | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
-    def append(self, at_us: int, direction: Direction, raw: bytes, *, is_durable: bool) -> None:
-        """Appends a message; `is_durable`: on disk when it returns. Raises OSError."""
+    def append(self, at_us: int, direction: Direction, raw: bytes) -> None:
+        """Appends a message. Raises OSError."""
         time = time_text(at_us)
         line = f"{time} {direction} ".encode() + _escaped(raw) + b"\n"
         with self._lock:
             file = self._of_day(time[:8])
             file.write(line)
             file.flush()
-            if is_durable:
-                os.fsync(file.fileno())
+            self._is_synced = False
+
+    def sync(self) -> None:
+        """Has all messages so far on the disk, once for however many there are. Raises OSError."""
+        if self._is_synced:
+            return
+        with self._lock:
+            if self._file is None:
+                return
+            copy, self._is_synced = os.dup(self._file.fileno()), True
+        try:
+            os.fsync(copy)  # without the lock: messages go on
+        finally:
+            os.close(copy)
 
     def close(self) -> None:
         """Closes the file, and gives the compression of earlier days a little time to end."""
@@ -63,6 +79,7 @@ class MessageLog:
             if self._packing:
                 self._packing.join(FIX_PACKING_S)
             if self._file:
+                os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
 
@@ -70,6 +87,7 @@ class MessageLog:
         """The open file; a day before that of the file changes nothing, as clocks may step back."""
         if self._file is None or day > self._day:
             if self._file:
+                os.fsync(self._file.fileno())
                 self._file.close()
             path = self._directory / f"{_PREFIX}{day}{_CURRENT}"
             self._file, self._day = _opened(path), day

@@ -1,7 +1,7 @@
 """A FIX 4.4 venue: submit, cancel, status and reports, over one session.
 
-Execution's threads send messages, and read the inbox into the book. The message log is on disk before a
-message counts as received. QuickFIX holds a lock of its own while it calls back, and takes ours: nothing
+Execution's threads send messages, and read the inbox into the book. A message is in the log before it
+counts as received; QuickFIX holds a lock of its own while it calls back, and takes ours: nothing
 here calls QuickFIX while it holds ours.
 """
 
@@ -20,8 +20,9 @@ from engine.venues.fix import messages
 from engine.venues.fix.book import Book, Tickets, VenueOrder
 from engine.venues.fix.config import FixConfig, config_of
 from engine.venues.fix.initiator import Initiator, installed
-from engine.venues.fix.log import Direction, Entry, MessageLog, recent
+from engine.venues.fix.log import Direction, MessageLog, recent
 from engine.venues.fix.reports import Fault, Heard
+from engine.venues.fix.sequence import next_expected
 from engine.venues.fix.tables import LIMIT_TIMES, ORDER_TYPES, UNDERSTOOD
 from engine.venues.fix.wire import Fields, Garbled, decode
 from engine.venues.port import (
@@ -35,7 +36,7 @@ from engine.venues.port import (
 from engine.venues.registry import Site
 
 _CAPABILITIES: Final = Capabilities(
-    order_types=frozenset(ORDER_TYPES), times_in_force=frozenset(LIMIT_TIMES), concurrency=8
+    order_types=frozenset(ORDER_TYPES), times_in_force=frozenset(LIMIT_TIMES), concurrency=32
 )
 
 
@@ -76,7 +77,7 @@ class FixVenue:
         self._asked = 0
         self._cancels: set[str] = set()  # requests sent since the last logon
         self._cancels_logon = 0
-        self._since_us = 0
+        self._since_us = now_us()  # orders of before were sent by an earlier process, if at all
 
     @property
     def name(self) -> str:
@@ -148,6 +149,7 @@ class FixVenue:
         with self._lock:
             page = self._read().reports(after)
             fault = self._faults.popleft() if self._faults and not page else ""
+        session.sync()
         if session.is_logged_on and session.logons != self._logons_asked:
             self._logons_asked = session.logons
             self._ask_about_open_orders(session)
@@ -171,19 +173,12 @@ class FixVenue:
             if self._session is None:
                 kept = recent(self._directory)
                 log = MessageLog(self._directory)
-                self._since_us = self._known_since(kept)
                 with self._lock:
                     for one in kept:
                         self._replay(one.direction, one.raw)
                 self._session = Initiator(self._config, self._directory, log, self._lock, self._now_us)
-                self._session.start()
+                self._session.start(next_expected(kept))
             return self._session
-
-    def _known_since(self, kept: Sequence[Entry]) -> int:
-        """Time since when the log that was read has all that was sent; 0 if there was no session yet."""
-        if kept:
-            return kept[0].at_us
-        return self._now_us() if (self._directory / "store").exists() else 0
 
     def _logged_on(self) -> Initiator:
         session = self._opened()
@@ -202,7 +197,10 @@ class FixVenue:
             self._take(message)
 
     def _may_be_sent(self, ticket: Ticket, order: VenueOrder) -> bool:
-        """Whether the order went out: the log says so, or does not reach back to its start."""
+        """Whether the order may have gone out: the log says so, or it is of an earlier process.
+
+        The machine may have lost the end of the log since.
+        """
         return ticket.venue_order in order.sent or ticket.started_at_us < self._since_us
 
     # --- messages -------------------------------------------------------------------------------------
