@@ -23,6 +23,7 @@ from engine.domain.order import TERMINAL, Order
 from engine.domain.order_quote import ConsumedQuote
 from engine.domain.payment import Payment
 from engine.domain.report import ParkedReport
+from engine.domain.script import Scripts
 from engine.domain.streams import FOLDS
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
@@ -323,16 +324,16 @@ class Auditor:
                     del self.live[stream]
             elif isinstance(after, Instrument) and before is not None:
                 books.servicing.instrument(before, fact)
-            elif isinstance(after, ParkedReport | ConsumedQuote):
-                books.report(position, stream, fact)
+            elif isinstance(after, ParkedReport | ConsumedQuote | Scripts):
+                books.other(position, stream, fact)
                 if _is_over(after):
                     del self.live[stream]
         except (ArithmeticError, AttributeError, TypeError, KeyError, AssertionError) as error:
             raise Inconsistency("terms", f"it makes no sense: {error!r}") from error
 
 
-def _is_over(state: ParkedReport | ConsumedQuote) -> bool:
+def _is_over(state: ParkedReport | ConsumedQuote | Scripts) -> bool:
     """Whether no fact can follow."""
-    if isinstance(state, ConsumedQuote):
-        return True
+    if not isinstance(state, ParkedReport):
+        return isinstance(state, ConsumedQuote)
     return state.status == "rejected" or state.trade is not None

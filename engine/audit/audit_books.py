@@ -64,6 +64,7 @@ from engine.domain.order_quote import QuoteConsumed
 from engine.domain.payment import Payment
 from engine.domain.position import Balance, Position
 from engine.domain.report import ReportApplied
+from engine.domain.script import ScriptTaken
 from engine.domain.servicing import PositionMatured, PositionSplit, RolloverBooked
 from engine.domain.trading_limits import OrderCounted
 from engine.kernel.fact import Fact
@@ -82,6 +83,10 @@ _OF_POSITIONS: Final = frozenset(
         *OF_OPEN,
     }
 )  # fmt: skip
+_BOOKED: Final = "{1} is booked from {0}"
+_USED: Final = "{1} uses {0}"
+_PLAYED: Final = "{1} is executed by {0}"
+"""Meanings of two facts of one append, in different streams, that name each other."""
 _Unpaid = Settled | ExecutionStarted | MadePending | CancelRequested | CancelRejected | ExpiryRequested
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
 
@@ -102,8 +107,7 @@ class Books:
         self._touched: dict[tuple[str, str], tuple[int, Account]] = {}
         self._settling: dict[str, int] = {}
         self._counted: dict[str, int] = {}
-        self._applied: dict[tuple[str, str], tuple[int, str]] = {}
-        self._quoted: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._pairs: dict[tuple[str, ...], tuple[int, str]] = {}
         self._delivered: dict[str, tuple[Position, Decimal]] = {}
 
     # --- accounts ---------------------------------------------------------------------------------
@@ -195,7 +199,9 @@ class Books:
             raise Inconsistency("terms", f"it waits for {fact.reason} already")
         due = self._due(position, stream, before, after, fact)
         if isinstance(fact, TradeApplied | TradeCorrected | TradeBusted) and fact.report is not None:
-            self._apply(position, stream, fact.report, fact.trade)
+            self._pair(position, stream, _BOOKED, fact.report, fact.trade)
+        if isinstance(fact, ExecutionStarted) and fact.script is not None:
+            self._pair(position, stream, _PLAYED, fact.script.script, stream)
         if agrees:
             self._meet(due)
             self._check_reserved(stream, after.reserved, after.status)
@@ -208,7 +214,7 @@ class Books:
         if isinstance(fact, Placed):
             self._counted.pop(stream, None)
             if fact.quote is not None:
-                self._use(position, stream, fact.quote, stream, fact.account)
+                self._pair(position, stream, _USED, fact.quote, stream, fact.account)
             return reservation(stream, after.terms)
         assert before is not None
         match fact:
@@ -265,23 +271,20 @@ class Books:
                 )
         return due
 
-    def report(self, position: int, stream: str, fact: Fact) -> None:
-        """One fact of a parked report or of a quote."""
-        if isinstance(fact, QuoteConsumed):
-            self._use(position, stream, stream, fact.order, fact.account)
-        if isinstance(fact, ReportApplied):
-            self._apply(position, stream, stream, fact.trade)
+    def other(self, position: int, stream: str, fact: Fact) -> None:
+        """One fact of a parked report, a quote or the scripts, which an order's fact may go with."""
+        match fact:
+            case ReportApplied():
+                self._pair(position, stream, _BOOKED, stream, fact.trade)
+            case QuoteConsumed():
+                self._pair(position, stream, _USED, stream, fact.order, fact.account)
+            case ScriptTaken():
+                self._pair(position, stream, _PLAYED, fact.script, fact.order)
 
-    def _apply(self, position: int, stream: str, report: str, trade: str) -> None:
-        """A parked report and its booked trade must refer to each other in one append."""
-        if self._applied.pop((report, trade), None) is None:
-            self._applied[report, trade] = position, stream
-
-    def _use(self, position: int, stream: str, *uses: str) -> None:
-        """A quote and its order must refer to each other in one append."""
-        quote, order, account = uses
-        if self._quoted.pop((quote, order, account), None) is None:
-            self._quoted[quote, order, account] = position, stream
+    def _pair(self, position: int, stream: str, words: str, *ids: str) -> None:
+        """Two facts of one append must name the same ids; `words` says what they mean."""
+        if self._pairs.pop((words, *ids), None) is None:
+            self._pairs[words, *ids] = position, stream
 
     def payment(self, stream: str, after: Payment, fact: Any, *, agrees: bool) -> None:
         """One fact of a deposit or a withdrawal. Raises Inconsistency."""
@@ -314,10 +317,7 @@ class Books:
 
         Streams in `broken` are skipped.
         """
-        opened = (
-            self._moved, self._counted, self._touched, self._settling, self._applied, self._quoted,
-        )  # fmt: skip
-        if not any(opened):
+        if not (self._moved or self._counted or self._touched or self._settling or self._pairs):
             return []
         found = self.servicing.end_append()
         for (kind, account, subject, *_), position in self._moved.items():
@@ -334,14 +334,11 @@ class Books:
             found.append(
                 (position, order, Inconsistency("reserved", "all its trades are settled, and it is not"))
             )
-        for (report, trade), (position, stream) in self._applied.items():
-            words = f"{trade} is booked from {report}, and only one of the two says so"
-            found.append((position, stream, Inconsistency("agreement", words)))
-        for (quote, order, _), (position, stream) in self._quoted.items():
-            words = f"{order} uses {quote}, and only one of the two says so"
-            found.append((position, stream, Inconsistency("agreement", words)))
+        for (words, *ids), (position, stream) in self._pairs.items():
+            text = f"{words.format(*ids)}, and only one of the two says so"
+            found.append((position, stream, Inconsistency("agreement", text)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
-        self._applied, self._quoted, self._delivered = {}, {}, {}
+        self._pairs, self._delivered = {}, {}
         return [one for one in found if one[1] not in broken]
 
 
