@@ -87,11 +87,11 @@ class Firm(NamedTuple):
 
 
 class Placing(NamedTuple):
-    """An order that would be placed, and the unit of its instrument's prices."""
+    """An order that would be placed, and its instrument."""
 
     decided: Decided
     placed: Placed
-    unit: str
+    security: Instrument
 
 
 def placing(
@@ -136,7 +136,7 @@ def placing(
     assert security is not None
     (placed,) = decided.subject
     assert isinstance(placed, Placed)
-    return Placing(decided, placed, security.unit)
+    return Placing(decided, placed, security)
 
 
 def place_order(
@@ -163,7 +163,7 @@ def place_order(
         consumed = (yield named) if ids.is_id(named, "quo") else None
         if owner is not None:
             quote = order_quote.check(quote, consumed, account, at_us=context.at_us)
-    decided, placed, unit = yield from placing(
+    decided, placed, security = yield from placing(
         context,
         firm=firm,
         tenant=tenant,
@@ -175,7 +175,8 @@ def place_order(
     )
     used: list[Fact] = []
     if named is not None and quote is not None:
-        used = [order_quote.consume(quote, placed, unit, firm.quotes.tolerance)]
+        listing = order_quote.listing_of(security)
+        used = [order_quote.consume(quote, placed, listing, firm.quotes.tolerance)]
     if firm.tally is not None:
         firm.tally.hold(placed, tenant, context.business_date)
     return changes({account: decided.account, order: decided.subject, named or "": used})
@@ -188,10 +189,11 @@ def quote_order(
 
     Raises Refused as that does, and as `Tally.check`.
     """
-    _, placed, unit = yield from placing(context, firm=firm, tenant=tenant, order=quote, **words)
+    _, placed, security = yield from placing(context, firm=firm, tenant=tenant, order=quote, **words)
     if firm.tally is not None:
         firm.tally.check(placed, tenant, context.business_date)
-    return Computed(OrderQuote(placed, unit, context.at_us + firm.quotes.lifetime_us))
+    listing = order_quote.listing_of(security)
+    return Computed(OrderQuote(placed, listing, context.at_us + firm.quotes.lifetime_us))
 
 
 def request_cancel(

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, assert_never
 import msgspec
 
 from engine.domain import booking, pricing
+from engine.domain.instrument import Instrument
 from engine.domain.order import Placed
 from engine.kernel.errors import UnknownFact
 from engine.kernel.fact import Fact
@@ -59,11 +60,11 @@ class ConsumedQuote(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class OrderQuote(msgspec.Struct, frozen=True):
     """A quote: the `terms` of an order as it would be placed now, under the quote's id.
 
-    `unit` is that of the instrument's prices (`instrument.unit_of`); `expires_at_us` in wall time.
+    `listing` is the instrument as it was (`listing_of`); `expires_at_us` in wall time.
     """
 
     terms: Placed
-    unit: str
+    listing: str
     expires_at_us: int
 
     @property
@@ -101,6 +102,11 @@ class OrderQuote(msgspec.Struct, frozen=True):
         return (EXACT.add if is_buy else EXACT.subtract)(self.notional, charged)
 
 
+def listing_of(instrument: Instrument) -> str:
+    """Words that change with each change of the instrument's terms, symbol or splits."""
+    return f"{instrument.modified_at_us} {instrument.unit}"
+
+
 def unit_price(terms: Placed) -> Decimal:
     """The price of one unit, accrued interest included."""
     return pricing.unit_price(terms.price, terms.accrued_interest, terms.price_type, terms.par_value)
@@ -110,8 +116,7 @@ def unit_price(terms: Placed) -> Decimal:
 
 REQUESTED: Final = ("instrument", "side", "cash_amount", "quantity", "limit_price")
 """Terms in which an order has to ask for the same as its quote. (A buy's quantity follows from them.)"""
-FIXED: Final = ("trading_increment", "fee_rate", "fee_minimum", "settlement_date")
-"""Terms of the instrument and of the operator that must not have changed, nor the unit of prices."""
+FEES: Final = ("fee_rate", "fee_minimum")
 
 
 class Rules(NamedTuple):
@@ -138,20 +143,21 @@ def check(
     return quote
 
 
-def consume(quote: OrderQuote, placed: Placed, unit: str, tolerance: Decimal) -> QuoteConsumed:
-    """Uses the quote for an order that is being placed; `unit` is the present one of the prices.
+def consume(quote: OrderQuote, placed: Placed, listing: str, tolerance: Decimal) -> QuoteConsumed:
+    """Uses the quote for an order that is being placed; `listing` is that of the instrument now.
 
-    Raises Refused `quote_invalid` for an order that asks for something else, or of other terms than the
-    quoted ones; `quote_price_moved` for a price further from the quoted one than the tolerance.
+    Raises Refused `quote_invalid` for an order that asks for something else, or if instrument or fees
+    have changed; `quote_price_moved` for a price further from the quoted one than the tolerance.
     """
     quoted = quote.terms
     asked = [name for name in REQUESTED if name != "quantity" or quoted.side == "sell"]
     others = [name for name in asked if getattr(quoted, name) != getattr(placed, name)]
     if others:
         raise refused("quote_invalid", differs=", ".join(others))
-    changed = [name for name in FIXED if getattr(quoted, name) != getattr(placed, name)]
-    if changed or quote.unit != unit:
-        raise refused("quote_invalid", changed=", ".join(changed) or "price_type")
+    if quote.listing != listing:
+        raise refused("quote_invalid", changed="instrument")
+    if any(getattr(quoted, name) != getattr(placed, name) for name in FEES):
+        raise refused("quote_invalid", changed="fees")
     before, now = unit_price(quoted), unit_price(placed)
     if EXACT.abs(EXACT.subtract(now, before)) > EXACT.multiply(tolerance, before):
         raise refused("quote_price_moved", quoted=before, price=now, tolerance=tolerance)

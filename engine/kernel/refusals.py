@@ -141,7 +141,7 @@ REFUSALS: Final = {
         (
             "The quote expired at {expired_at}; ask for a new one.",
             "The quote was given for another order, which differs in {differs}; ask for a new one.",
-            "Since the quote was given, {changed} has changed; ask for a new one.",
+            "Terms have changed since the quote was given ({changed}); ask for a new one.",
         ),
     ),
     "quote_already_consumed": Refusal(

@@ -57,8 +57,10 @@ def ruled(engine: Engine, **rules: Any) -> Iterator[None]:
     """Other rules of quotes for a while."""
     firm = engine.services.firm
     engine.services.firm = firm._replace(**rules)
-    yield
-    engine.services.firm = firm
+    try:
+        yield
+    finally:
+        engine.services.firm = firm
 
 
 def test_an_order_comes_to_what_was_quoted(engine: Engine, client: Client) -> None:
@@ -224,14 +226,14 @@ def test_a_moved_price_or_another_term_is_refused_and_the_quote_stays(client: Cl
 
 
 def test_keys_answer_as_the_first_time_also_after_expiry(client: Client, engine: Engine) -> None:
-    account = an_account(client)
+    account = an_account(client, "15.00")
     given = quote(client, account, buying("10.00"), Idempotency_Key="q")
     known = ok(given)
     first = place(client, account, buying("10.00"), known, Idempotency_Key="o")
     ok(first, 201)
     with ruled(engine, quotes=Rules(1)):
-        late = ok(quote(client, account, buying("10.00")))
-    expired = place(client, account, buying("10.00"), late)
+        late = ok(quote(client, account, buying("2.00")))
+    expired = place(client, account, buying("2.00"), late)
     assert (expired.status, expired.code) == (400, "quote_invalid")
     assert expired.json["context"] == {"expired_at": late["expires_at"]}
     with engine.journal.datastore.store.writing() as connection:
@@ -239,6 +241,7 @@ def test_keys_answer_as_the_first_time_also_after_expiry(client: Client, engine:
     again = place(client, account, buying("10.00"), known, Idempotency_Key="o")
     assert (again.status, again.body) == (201, first.body)
     assert again.headers["Idempotency-Replayed"] == "true"
+    assert quote(client, account, buying("10.00")).code == "insufficient_funds"
     repeated = quote(client, account, buying("10.00"), Idempotency_Key="q")
     assert (repeated.body, repeated.headers["Idempotency-Replayed"]) == (given.body, "true")
     other = quote(client, account, buying("11.00"), Idempotency_Key="q")

@@ -133,6 +133,6 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     never |= {"TradingHalted", "TradingResumed", "OrderCounted", "KindDeclared"}
     never |= {kind.__name__ for kind in (*get_args(ActionFact), *get_args(ScriptFact))}
     never |= {kind.__name__ for kind in MOVES if kind.__module__ == servicing.__name__}
-    never |= {"ExpiryRequested", "QuoteConsumed", "RolloverSet", "RolloverSkipped", "RolloverFunded"}
+    never |= {"ExpiryRequested", "RolloverSet", "RolloverSkipped", "RolloverFunded"}
     ours = {kind.__name__ for name, kind in STORED.items() if not name.startswith("webhook.")}
     assert ours - names == never

@@ -13,23 +13,27 @@ from msgspec.structs import replace
 
 from engine.domain import order_quote
 from engine.domain.fees import FeeRule
-from engine.domain.instrument import Terms, unit_of
-from engine.domain.order_quote import OrderQuote, QuoteConsumed
+from engine.domain.instrument import Terms
+from engine.domain.order_quote import OrderQuote, QuoteConsumed, listing_of
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.kernel.errors import Refused
-from tests.support.engines.world import World
+from tests.support.engines.world import LATER, World
 from tests.support.models.table import rows
 
 SECOND_US = 1_000_000
 STOCK = Terms("A stock", "STK", "stock", "USD", issuer_country="US")
 CHANGED: dict[str, Terms] = {
-    "": STOCK,
     "increment": replace(STOCK, trading_increment=Decimal(1)),
     "percent": replace(STOCK, price_type="percent"),
     "par": replace(STOCK, par_value=Decimal(1_000)),
     "settlement": replace(STOCK, settlement_days=4),
-    "name": replace(STOCK, name="Another name"),
+    "symbol": replace(STOCK, symbol="STOCK"),
+}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "fees": {"fee": FeeRule(Decimal("0.006"))},
+    "minimum": {"fee": FeeRule(minimum=Decimal("0.01"))},
+    "the day": {"today": LATER},
 }
 TABLE = """
 quote      |order     |price   |seconds  |changed   |answer
@@ -50,9 +54,11 @@ sell 1     |sell 1    |98.9999 |0        |          |quote_price_moved
 sell 1     |sell 1    |101.0001|0        |          |quote_price_moved
 buy 100    |buy 100   |200     |30       |          |quote_invalid
 # other terms than the quoted ones
-buy 100    |buy 100   |100     |0        |name      |used
+buy 100    |buy 100   |100     |0        |the day   |used
+buy 100    |buy 100   |100     |0        |symbol    |quote_invalid
 buy 100    |buy 100   |100     |0        |fees      |quote_invalid
 sell 1     |sell 1    |100     |0        |fees      |quote_invalid
+sell 1     |sell 1    |100     |0        |minimum   |quote_invalid
 sell 1     |sell 1    |100     |0        |increment |quote_invalid
 sell 1     |sell 1    |100     |0        |percent   |quote_invalid
 sell 1     |sell 1    |100     |0        |par       |quote_invalid
@@ -100,8 +106,7 @@ def quote_of(made: World, request: OrderRequest, price: Price, lifetime_us: int,
     other = a_holder(made.instrument("ins").terms)
     assert other.place("quo_1", request, price=price, **words) == "ok"
     terms = other.order("quo_1").terms
-    unit = made.instrument("ins").unit
-    quote = OrderQuote(terms, unit, terms.at_us + lifetime_us)
+    quote = OrderQuote(terms, listing_of(made.instrument("ins")), terms.at_us + lifetime_us)
     return msgspec.json.decode(msgspec.json.encode(quote), type=OrderQuote)
 
 
@@ -110,9 +115,10 @@ def test_an_order_uses_its_quote_or_is_refused(row: dict[str, str]) -> None:
     hundred, now = Decimal(100), Decimal(row["price"])
     quote = quote_of(a_holder(), asked(row["quote"]), Price(hundred, hundred, 1), 30 * SECOND_US)
     changed = row["changed"]
-    made = a_holder(CHANGED.get(changed, STOCK))
-    fee = FeeRule(Decimal("0.006")) if changed == "fees" else FeeRule()
-    assert made.place("ord", asked(row["order"]), price=Price(now, now, 1), fee=fee) == "ok"
+    made, words = a_holder(), OTHERWISE.get(changed, {})
+    if changed in CHANGED:
+        assert made.put("ins", CHANGED[changed]) == "ok"
+    assert made.place("ord", asked(row["order"]), price=Price(now, now, 1), **words) == "ok"
     at_us = quote.terms.at_us + int(Decimal(row["seconds"]) * SECOND_US)
     consumed = use(quote, made, at_us)
     if isinstance(consumed, str):
@@ -136,10 +142,10 @@ def test_an_order_uses_its_quote_or_is_refused(row: dict[str, str]) -> None:
 
 def use(quote: OrderQuote, made: World, at_us: int) -> QuoteConsumed | str:
     """The use of a quote by the placed order, or the code of its refusal."""
-    placed, unit = made.order("ord").terms, made.instrument("ins").unit
+    placed, listing = made.order("ord").terms, listing_of(made.instrument("ins"))
     try:
         known = order_quote.check(quote, None, "acc", at_us=at_us)
-        return order_quote.consume(known, placed, unit, Decimal("0.01"))
+        return order_quote.consume(known, placed, listing, Decimal("0.01"))
     except Refused as refused:
         return refused.code
 
@@ -176,7 +182,7 @@ def test_an_execution_at_the_quoted_price_moves_the_quoted_cash(
         if made.place(name, request, price=price, fee=fee) != "ok":
             continue
         placed = made.order(name).terms
-        quote = OrderQuote(placed, unit_of(terms), 30)
+        quote = OrderQuote(placed, listing_of(made.instrument("ins")), 30)
         made.start(name, price)
         made.trade(
             name, f"x-{name}", str(number), str(quote.quantity), accrued=str(price.accrued_interest)

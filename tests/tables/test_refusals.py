@@ -214,7 +214,7 @@ def again(made: World, order_request: OrderRequest, price: Price = PRICE, **word
 
 def quoted() -> OrderQuote:
     """A quote of a buy of 100.00 at 100.00, that expires at 30."""
-    return OrderQuote(buy(world()).order().terms, "money 100 USD", 30)
+    return OrderQuote(buy(world()).order().terms, "1 money 100 USD", 30)
 
 
 def using(
@@ -222,7 +222,7 @@ def using(
     *,
     at_us: int = 29,
     is_used: bool = False,
-    unit: str = "money 100 USD",
+    listing: str = "1 money 100 USD",
     **changes: Any,
 ) -> World:
     """An order of other terms that names the quote."""
@@ -230,7 +230,7 @@ def using(
 
     def use() -> QuoteConsumed:
         known = order_quote.check(quote, None, "acc", at_us=at_us)
-        return order_quote.consume(known, placed, unit, Decimal("0.01"))
+        return order_quote.consume(known, placed, listing, Decimal("0.01"))
 
     used = order_quote.evolve(None, use()) if is_used else None
     return raising(use if used is None else lambda: order_quote.check(quote, used, "acc", at_us=at_us))
@@ -346,7 +346,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "quote that has expired": lambda: using(quoted(), at_us=30),
     "quote for less": lambda: using(quoted(), cash_amount=Decimal("99.00"), side="sell"),
     "quote before fees changed": lambda: using(quoted(), fee_rate=Decimal("0.01")),
-    "quote before a split": lambda: using(quoted(), unit="money 100 USD split 1"),
+    "quote before a split": lambda: using(quoted(), listing="1 money 100 USD split 1"),
     "quote used before": lambda: using(quoted(), is_used=True),
     "quote of a price that has risen": lambda: using(quoted(), price=Decimal("101.00000001")),
     "quote of a price that has fallen": lambda: using(quoted(), price=Decimal("98.99")),
@@ -450,8 +450,8 @@ rollover of a closed position      |invalid_param                   |automatic_r
 quote of another account           |quote_invalid                   |
 quote that has expired             |quote_invalid                   |expired_at=1970-01-01T00:00:00.000030Z
 quote for less                     |quote_invalid                   |differs=side, cash_amount
-quote before fees changed          |quote_invalid                   |changed=fee_rate
-quote before a split               |quote_invalid                   |changed=price_type
+quote before fees changed          |quote_invalid                   |changed=fees
+quote before a split               |quote_invalid                   |changed=instrument
 quote used before                  |quote_already_consumed          |order=ord_2
 quote of a price that has risen    |quote_price_moved               |quoted=100.00 price=101.00000001 tolerance=0.01
 quote of a price that has fallen   |quote_price_moved               |quoted=100.00 price=98.99 tolerance=0.01

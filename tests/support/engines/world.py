@@ -342,9 +342,9 @@ class World:
         for placed in decided.subject:
             assert isinstance(placed, order.Placed)
             if placed.quote is not None:
-                unit = self.instrument(placed.instrument).unit
-                quote = order_quote.OrderQuote(placed, unit, placed.at_us + 1)
-                used = order_quote.consume(quote, placed, unit, Decimal(0))
+                listing = order_quote.listing_of(self.instrument(placed.instrument))
+                quote = order_quote.OrderQuote(placed, listing, placed.at_us + 1)
+                used = order_quote.consume(quote, placed, listing, Decimal(0))
                 found.append(("quote", placed.quote, [used]))
         return found
 
