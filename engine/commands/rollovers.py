@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.commands import servicing
 from engine.commands.command import Decision, DecisionContext, changes
@@ -43,6 +43,26 @@ def offer_of(firm: Firm, bill: Instrument, business_time_us: int) -> Offer:
     return Offer(bill, price_of(firm, bill), trade_date)
 
 
+def next_bill(
+    firm: Firm, old: Instrument, bills: Iterable[Instrument | None], business_time_us: int
+) -> Offer | str | None:
+    """The bill into which a maturing one rolls over now, or why there is none (see `on_the_run`).
+
+    None before that is decided: a bill may yet be listed or priced, until the market closes. `bills` may
+    be its next ones.
+    """
+    family, day = rollover.family_of(old.terms), rollover.rolls_on(old.terms)
+    assert day is not None
+    offers = []
+    for bill in bills:
+        if bill and bill.id != old.id and family and rollover.family_of(bill.terms) == family:
+            offer = offer_of(firm, bill, business_time_us)
+            offers.append(offer._replace(trade_date=max(day, offer.trade_date)))
+    found, decided_us = rollover.on_the_run(offers), rollover.decided_at_us(old.terms)
+    is_open = family and decided_us is not None and business_time_us < decided_us
+    return None if is_open and isinstance(found, str) else found
+
+
 def roll_over(
     context: DecisionContext,
     *,
@@ -53,7 +73,7 @@ def roll_over(
     bills: Sequence[str],
 ) -> Decision:
     """Reinvests an account's position in a maturing `instrument` under the new id `order`, or records
-    why not. Nothing while trading is halted.
+    why not. Nothing while trading is halted, or before that is decided (see `next_bill`).
 
     `bills` may be its next ones.
     """
@@ -64,15 +84,12 @@ def roll_over(
     engine: Halt | None = yield halt.ENGINE
     if halt.is_halted(engine, (yield halt.stream_of(owner.tenant))):
         return []
-    day = rollover.rolls_on(old.terms)
-    assert day is not None
-    family, offers = rollover.family_of(old.terms), []
+    known: list[Instrument | None] = []
     for bill in bills:
-        known: Instrument | None = yield bill
-        if known and bill != instrument and family and rollover.family_of(known.terms) == family:
-            offer = offer_of(firm, known, context.business_time_us)
-            offers.append(offer._replace(trade_date=max(day, offer.trade_date)))
-    found = rollover.on_the_run(offers)
+        known += [(yield bill)]
+    found = next_bill(firm, old, known, context.business_time_us)
+    if found is None:
+        return []
     target = old if isinstance(found, str) else found.bill
     decided = rollover.place(
         owner,

@@ -8,13 +8,13 @@ The account's facts of it are in `servicing`, their moves in `moves`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from engine.domain import action_steps, bond_dates, calendar, instrument, trading
+from engine.domain import action_steps, bond_dates, calendar, instrument, trading, trading_hours
 from engine.domain.account import Account
 from engine.domain.bookings import FundsReserved
 from engine.domain.decided import Decided
@@ -27,6 +27,7 @@ from engine.domain.pricing import Price, is_quoted
 from engine.domain.servicing import SKIPPED, RolloverPaid, RolloverSet, RolloverSkipped
 from engine.kernel.errors import Refused
 from engine.kernel.fact import Fact, to_us
+from engine.kernel.limits import ROLL_LEAD_US
 from engine.kernel.refusals import invalid, refused
 from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, UNITS, round_to, zero_like
@@ -52,6 +53,22 @@ def cutoff_us(terms: Terms) -> int | None:
     at_market = calendar.day_start_us(bond_dates.rollover_lock_date(terms.maturity_date, *where), *where)
     rolled = bond_dates.rollover_date(terms.maturity_date, *where)
     return min(at_market, to_us(datetime.combine(rolled, time(), UTC)))
+
+
+def decided_at_us(terms: Terms) -> int | None:
+    """The moment at which a rollover without a bill to buy is skipped: the market's close on its day
+    (without hours the end of that day), or ROLL_LEAD_US before the day ends in UTC, for then the bill is
+    repaid. Microseconds since the epoch; None for an instrument without maturity.
+    """
+    day = rolls_on(terms)
+    if day is None:
+        return None
+    where, next_day = (terms.issuer_country, terms.trading_currency), day + timedelta(days=1)
+    closes_us = calendar.day_start_us(next_day, *where)
+    if terms.trading_hours is not None:
+        begins_us = calendar.day_start_us(day, *where)
+        closes_us = trading_hours.session_end(terms.trading_hours, begins_us)
+    return min(closes_us, to_us(datetime.combine(next_day, time(), UTC)) - ROLL_LEAD_US)
 
 
 COUNTED_ON: Final = ("instrument_type", "maturity_date", "par_value")

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from engine.commands import rollovers
 from engine.commands.decisions import Firm
 from engine.commands.desk import Command, Decision, Desk
-from engine.domain import clock
+from engine.domain import clock, rollover
 from engine.domain.rollover import Family
 from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer, pages
 from engine.kernel import wall
@@ -30,6 +30,8 @@ from engine.kernel.limits import (
     VIEW_POLL_S,
 )
 from engine.kernel.process import ROLLOVERS
+from engine.kernel.refusals import refused
+from engine.kernel.times import rfc3339
 
 
 class Maturing(Protocol):
@@ -139,11 +141,13 @@ class Rollovers:
         of, head = maturing.instrument, self._desk.journal.head
         while self._sets.reached() < head:
             yield VIEW_POLL_S
-        yield from self._cancel_sells(of, check_cancelled)
         self._refresh()
         family, bills = maturing.family, []
         if family is not None:
             bills = [*self._sets.outstanding(family, today, BILLS_CONSIDERED_MAX)]
+        if self._is_undecided(of, bills):
+            return
+        yield from self._cancel_sells(of, check_cancelled)
         for rows in pages(partial(self._sets.rolling, of, ROLLED_BATCH), ROLLED_BATCH):
             commands = [
                 self._command(
@@ -159,6 +163,21 @@ class Rollovers:
             ]
             self._do([f"{row.account}/{of}" for row in rows], commands, check_cancelled)
             yield 0.0
+
+    def _is_undecided(self, of: str, bills: Sequence[str]) -> bool:
+        """Whether no bill can be bought yet, which is shown: an operator can list or price one."""
+        old, *known = [self._desk.state(one) for one in (of, *bills)]
+        now_us = clock.business_time_us(self._desk.state(clock.STREAM), self._now_us())
+        if rollovers.next_bill(self._firm, old, known, now_us) is not None:
+            self.faults.clear(of)
+            return False
+        decided_us = rollover.decided_at_us(old.terms)
+        assert decided_us is not None
+        detail = (
+            "No bill follows that is listed, traded and priced. Without one its positions become cash"
+        )
+        self.faults.show(of, refused("invalid_request", f"{detail}; decided at {rfc3339(decided_us)}."))
+        return True
 
     def _cancel_sells(self, of: str, check_cancelled: CheckCancelled) -> Iterator[float]:
         """Cancels the sells of these positions that no venue has."""

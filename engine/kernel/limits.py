@@ -667,6 +667,9 @@ ROLL_S: Final = 0.25
 """Interval between polls of bills to be rolled over."""
 ROLL_RETRY_S: Final = 2.0
 """Pause before positions are looked at again that could not be rolled over, as `SERVICE_RETRY_S`."""
+ROLL_LEAD_US: Final = 3_600_000_000
+"""An hour before the day of a rollover ends in UTC it is decided whether a bill follows, if the market
+has not closed before: enough for the positions of a large issue, before they may be repaid."""
 ROLLED_BATCH: Final = 256
 """Positions rolled over at once, as `SERVED_BATCH`."""
 BILLS_CONSIDERED_MAX: Final = 64

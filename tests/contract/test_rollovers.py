@@ -63,6 +63,13 @@ def holding(life: Life, cash: str = "2000.00", of: str = "ins_b0", **words: Any)
     return account
 
 
+def later(life: Life, hours: int) -> None:
+    """The same day, some hours later."""
+    life.shop.do(decisions.advance_clock, by_us=hours * 3_600_000_000)
+    life.stop()
+    life.start()
+
+
 def rolls_on(number: int) -> date:
     day = rollover.rolls_on(replace(BILL, maturity_date=FIRST + (number + 1) * MONTH))
     assert day is not None
@@ -185,7 +192,12 @@ def test_a_skipped_one_is_cash_at_maturity(life: Life) -> None:
     life.until(rolls_on(0))
     life.settle()
     life.roll()
+    assert life.facts(RolloverSkipped) == []
+    assert "decided at 2026-04-08T23:00:00Z" in life.rollovers.status().faults["ins_b0"]
+    later(life, hours=9)
+    life.roll()
     assert [one.reason for one in life.facts(RolloverSkipped)] == ["no_bill"]
+    assert life.rollovers.status().faults == {}
     end = life.works.journal.head
     listed(life, 1)
     life.roll()
@@ -201,6 +213,27 @@ def test_a_skipped_one_is_cash_at_maturity(life: Life) -> None:
         "closed"
     ] * 2
     assert audited(life) == []
+
+
+@pytest.mark.parametrize("missing", ["bill", "price"])
+def test_a_bill_that_comes_in_the_course_of_the_day_is_bought(life: Life, missing: str) -> None:
+    """Skipped at 00:00 UTC it was cash. Sells that wait are left alone until there is a bill."""
+    listed(life, 0)
+    account = holding(life)
+    if missing == "price":
+        listed(life, 1, None)
+    life.until(rolls_on(0) - timedelta(days=2))
+    life.settle()
+    sell = life.order(account, "sell", "1.00", "ins_b0")
+    life.until(rolls_on(0))
+    life.roll()
+    assert (life.facts(RolloverSkipped), life.works.order(sell).status) == ([], "placed")
+    later(life, hours=8)
+    listed(life, 1)
+    life.roll()
+    assert rollover_of(life, account).terms.instrument == "ins_b1"
+    assert life.works.order(sell).cancelled_reason == "matured"
+    assert life.facts(RolloverSkipped) == []
 
 
 def test_two_followers_and_a_restart_order_once(life: Life) -> None:

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands import decisions
-from engine.domain import rollover
+from engine.domain import rollover, trading_hours
 from engine.domain.corporate_action import (
     Action,
     ActionAnnounced,
@@ -40,6 +40,28 @@ from tests.support.models.table import rows
 # --- the bill ------------------------------------------------------------------------------------
 
 LATER = date(2026, 9, 17)
+DECIDED = """
+# Without a bill to buy a rollover is skipped from this moment on: the close of the day before maturity.
+country | currency | hours                                 | maturity   | decided              | because
+US      | USD      |                                       | 2026-06-11 | 2026-06-10T23:00:00Z | midnight there is later
+US      | USD      | XNYS America/New_York 09:30-16:00     | 2026-06-11 | 2026-06-10T20:00:00Z |
+US      | USD      | XNYS America/New_York 09:30-16:00     | 2026-11-28 | 2026-11-27T18:00:00Z | a half day
+GB      | GBP      | XLON Europe/London 08:00-16:30        | 2026-06-11 | 2026-06-10T15:30:00Z |
+KE      | KES      |                                       | 2026-03-16 | 2026-03-12T21:00:00Z | midnight there
+JP      | JPY      |                                       | 2026-05-07 | 2026-04-30T15:00:00Z | midnight there
+"""  # noqa: E501  (a table)
+
+
+@pytest.mark.parametrize("row", rows(DECIDED), ids=lambda row: row["decided"])
+def test_when_it_is_decided_that_no_bill_follows(row: dict[str, str]) -> None:
+    hours = trading_hours.parse(row["hours"]) if row["hours"] else None
+    terms = replace(BILL, issuer_country=row["country"], trading_currency=row["currency"],
+                    maturity_date=date.fromisoformat(row["maturity"]), trading_hours=hours)  # fmt: skip
+    decided_us = rollover.decided_at_us(terms)
+    assert decided_us is not None
+    assert rfc3339(decided_us) == row["decided"]
+
+
 CHOICES: dict[str, tuple[dict[str, dict[str, Any] | None], str]] = {
     "none": ({}, "no_bill"),
     "one": ({"a": {}}, "a"),
