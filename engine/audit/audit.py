@@ -8,7 +8,7 @@ finding; for each stream it reports the first one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -16,7 +16,9 @@ import msgspec
 
 from engine.audit.audit_books import Books
 from engine.audit.inconsistency import Inconsistency
+from engine.domain import cost
 from engine.domain.account import Account
+from engine.domain.bookings import BuyBusted, BuyCorrected, SellBusted, SellCorrected
 from engine.domain.instrument import Instrument
 from engine.domain.order import NEXT as NEXT_OF_ORDERS
 from engine.domain.order import TERMINAL, Order
@@ -28,8 +30,9 @@ from engine.domain.streams import FOLDS
 from engine.kernel.chain import GENESIS
 from engine.kernel.codec import Codec
 from engine.kernel.errors import EngineError, UnknownFact
-from engine.kernel.fact import Envelope
+from engine.kernel.fact import Envelope, Fact
 from engine.kernel.fold import Fold
+from engine.kernel.limits import PAST_FACTS_MAX
 
 CHECKS: Final = {
     "missing": "I7: positions are 1, 2, 3 ... without a hole",
@@ -75,6 +78,8 @@ _IDS: Final = {"account": "account", "order": "order", "instrument": "instrument
 """First word -> the field of a stream's first fact that repeats its id."""
 _LATE: Final = frozenset(fact for before, fact in NEXT_OF_ORDERS if before in TERMINAL)
 """Facts of orders that may be finished, whose states are no longer kept."""
+_COUNTED: Final = (BuyBusted, SellBusted, BuyCorrected, SellCorrected)
+"""Facts of accounts with a cost that is counted from all trades before them."""
 _place: Final = struct.Struct(">QiHHH").pack
 
 
@@ -126,6 +131,7 @@ class Auditor:
         self.live: dict[str, Live] = {}
         self.broken: set[str] = set()
         self.books = Books(self._instrument)
+        self._pasts: dict[str, list[Fact]] = {}
         self._codec = codec
         self._name_of = name_of
         self._recall = recall
@@ -294,24 +300,54 @@ class Auditor:
     def _recalled(self, stream: str, version: int) -> Live:
         """A finished order as it was before its fact `version`: such states are not kept."""
         live = Live("order")
-        for row in self._recall(stream, version - 1):
-            name = self._names.get(row[2]) or self._named(row[2])
-            if name is None or row[1] != live.version + 1 or row[0] >= self.position:
-                break
+        for envelope, fact in self._before(stream, version):
             try:
-                envelope, fact = self._codec.decode(name[0], row[5], row[4])
                 live.state = _FOLDS["order"].evolve(live.state, fact)
             except Exception as error:  # its fault is reported at its own position
                 raise Inconsistency("fold", "what was before cannot be folded") from error
-            live.version, live.recorded_us = row[1], envelope.at_us
+            live.version, live.recorded_us = live.version + 1, envelope.at_us
             live.at_us = live.state.modified_at_us
         return live
+
+    def _before(self, stream: str, version: int) -> Iterator[tuple[Envelope, Any]]:
+        """The facts of a stream before `version`, as far as they are there and can be read."""
+        for expected, row in enumerate(self._recall(stream, version - 1), 1):
+            name = self._names.get(row[2]) or self._named(row[2])
+            if name is None or row[1] != expected or row[0] >= self.position:
+                return
+            try:
+                yield self._codec.decode(name[0], row[5], row[4])
+            except EngineError as error:  # its fault is reported at its own position
+                raise Inconsistency("fold", "what was before cannot be read") from error
+
+    def _count(self, stream: str, fact: Any) -> None:
+        """Notes a trade of an account, and holds the cost that it names, if it does."""
+        if isinstance(fact, _COUNTED):
+            self._recount(stream, fact)
+        if stream in self._pasts and isinstance(fact, cost.KINDS):
+            self._pasts[stream].append(fact)
+
+    def _recount(self, stream: str, fact: Any) -> None:
+        """Counts the cost anew that a bust or a correction leaves, as far as all before it is there."""
+        if stream not in self._pasts:
+            version = self.live[stream].version
+            before = [one for _, one in self._before(stream, version)]
+            if len(before) < version - 1:
+                return
+            kept: list[Fact] = [one for one in before if isinstance(one, cost.KINDS)]
+            if len(kept) + sum(map(len, self._pasts.values())) > PAST_FACTS_MAX:
+                self._pasts.clear()
+            self._pasts[stream] = kept
+        due = cost.counted_anew([*self._pasts[stream], fact], fact.instrument)
+        if fact.cost != due:
+            raise Inconsistency("holding", f"its units have cost {due}, not {fact.cost}")
 
     def _weigh(self, position: int, stream: str, before: Any, after: Any, fact: Any) -> None:
         """Checks the fact against the other books, and drops finished streams."""
         books, broken = self.books, self.broken
         try:
             if isinstance(after, Account):
+                self._count(stream, fact)
                 books.account(position, stream, before, after, fact)
             elif isinstance(after, Order):
                 agrees = after.terms.account not in broken

@@ -16,6 +16,7 @@ from engine.audit.audit_causes import (
     MoveKey,
     booked_as,
     busted_as,
+    due_of,
     funding,
     is_settled,
     release,
@@ -109,6 +110,9 @@ class Books:
         self._counted: dict[str, int] = {}
         self._pairs: dict[tuple[str, ...], tuple[int, str]] = {}
         self._delivered: dict[str, tuple[Position, Decimal]] = {}
+        self._returned: dict[str, tuple[Position, Decimal]] = {}
+        self._busted: set[str] = set()
+        self._reserving: dict[str, tuple[int, Order]] = {}
 
     # --- accounts ---------------------------------------------------------------------------------
 
@@ -143,6 +147,8 @@ class Books:
             units = known.units if known else Balance()
             if known is not None and type(fact) is BuySettled:
                 self._delivered[fact.trade] = known, fact.quantity
+            if known is not None and isinstance(fact, BuyBusted | SellBusted):
+                self._returned[fact.trade] = known, fact.unsettled
             self._balance("units", of, units, after.holdings.positions[of].units, fact)
         if type(fact) not in CAUSED:
             done: MoveKey = (type(fact), stream, *words)
@@ -204,6 +210,14 @@ class Books:
             self._pair(position, stream, _PLAYED, fact.script.script, stream)
         if agrees:
             self._meet(due)
+            self._check_reservation(position, stream, after, fact)
+
+    def _check_reservation(self, position: int, stream: str, after: Order, fact: OrderFact) -> None:
+        """A bust's is checked with its correction, for the account's facts of both came before."""
+        self._reserving.pop(stream, None)
+        if isinstance(fact, TradeBusted):
+            self._reserving[stream] = position, after
+        else:
             self._check_reserved(stream, after.reserved, after.status)
 
     def _due(
@@ -220,11 +234,15 @@ class Books:
         match fact:
             case TradeRecorded():
                 due = booked_as(stream, before, after, fact)
+                if isinstance(fact, TradeCorrected) and fact.corrects not in self._busted:
+                    raise Inconsistency("terms", f"{fact.corrects} was not busted in the same append")
                 self._settling.pop(stream, None)  # a corrected trade follows the bust of the last one
             case TradeSettled():
                 due = self._settled(position, stream, before, after, fact)
             case TradeBusted():
                 due = busted_as(stream, before, after, fact)
+                self._check_returned(before, fact)
+                self._busted.add(fact.trade)
                 if after.status == "filled" and is_settled(after):
                     self._settling[stream] = position
             case Filled() | Cancelled():
@@ -234,6 +252,16 @@ class Books:
             case _:
                 self._check_end(stream, after, fact)
         return due
+
+    def _check_returned(self, before: Order, fact: TradeBusted) -> None:
+        held, unsettled = self._returned.pop(fact.trade, (None, ZERO))
+        known = before.trade(fact.trade)
+        if held is not None and known is not None:
+            due = due_of(before, known, held)
+            if unsettled != due:
+                raise Inconsistency(
+                    "agreement", f"{fact.trade} takes back {unsettled} to settle, due are {due}"
+                )
 
     def _check_end(self, stream: str, after: Order, fact: _Unpaid) -> None:
         """A fact that no fact of the account goes with."""
@@ -312,14 +340,27 @@ class Books:
 
     # --- appends ----------------------------------------------------------------------------------
 
+    def _end_busts(self) -> list[tuple[int, str, Inconsistency]]:
+        """Faults of the reservations that busts without a correction have left."""
+        found = []
+        for stream, (position, after) in self._reserving.items():
+            try:
+                self._check_reserved(stream, after.reserved, after.status)
+            except Inconsistency as wrong:
+                found.append((position, stream, wrong))
+        self._reserving.clear()
+        return found
+
     def end_append(self, broken: Collection[str]) -> list[tuple[int, str, Inconsistency]]:
         """(position, stream, fault) of everything the append leaves unmatched.
 
         Streams in `broken` are skipped.
         """
+        self._busted.clear()
+        found = self._end_busts()
         if not (self._moved or self._counted or self._touched or self._settling or self._pairs):
-            return []
-        found = self.servicing.end_append()
+            return [one for one in found if one[1] not in broken]
+        found += self.servicing.end_append()
         for (kind, account, subject, *_), position in self._moved.items():
             if subject not in broken:
                 words = f"{kind.__name__} for {subject}, which does not say so"
@@ -338,7 +379,7 @@ class Books:
             text = f"{words.format(*ids)}, and only one of the two says so"
             found.append((position, stream, Inconsistency("agreement", text)))
         self._moved, self._counted, self._touched, self._settling = {}, {}, {}, {}
-        self._pairs, self._delivered = {}, {}
+        self._pairs, self._delivered, self._returned = {}, {}, {}
         return [one for one in found if one[1] not in broken]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from engine.domain.order import (
     Order,
     Placed,
     RolloverFunded,
+    Trade,
     TradeApplied,
     TradeBusted,
     TradeCorrected,
@@ -44,6 +46,7 @@ from engine.domain.payment import (
     WithdrawalFailed,
     WithdrawalOpened,
 )
+from engine.domain.position import Position
 from engine.domain.servicing import RolloverBooked, RolloverReleased, RolloverReserved
 from engine.kernel.fact import Fact
 from engine.kernel.values import EXACT, UNITS, ZERO
@@ -119,10 +122,10 @@ def booked_as(stream: str, before: Order, after: Order, trade: TradeRecorded) ->
     terms = before.terms
     if before.trade(trade.trade) is not None:
         raise Inconsistency("terms", f"{trade.trade} is recorded twice")
-    is_correction = isinstance(trade, TradeCorrected)
     is_applied = isinstance(trade, TradeApplied)
     if isinstance(trade, TradeCorrected):
         is_applied = trade.report is not None
+        _check_correction(before, trade)
     if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
         raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
     unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
@@ -134,7 +137,7 @@ def booked_as(stream: str, before: Order, after: Order, trade: TradeRecorded) ->
     _check_totals(after)
     bought = RolloverBooked if before.awaits_receivable else BuyBooked
     kinds = (BuyApplied, SellApplied) if is_applied else (bought, SellBooked)
-    if is_correction:
+    if isinstance(trade, TradeCorrected):
         kinds = BuyCorrected, SellCorrected
     kind = kinds[0] if terms.side == "buy" else kinds[1]
     key = (
@@ -152,11 +155,39 @@ def busted_as(stream: str, before: Order, after: Order, fact: TradeBusted) -> Mo
     if (fact.quantity, fact.consideration) != (done.quantity, done.consideration):
         raise Inconsistency("terms", f"{fact.trade} was of {done.quantity} units")
     _check_totals(after)
+    back = fact.quantity if terms.side == "sell" else EXACT.add(fact.notional, fact.fee)
+    _check_drawn(before, fact.reserved, min(back, before.drawn))
     return (
         BuyBusted if terms.side == "buy" else SellBusted, terms.account, stream, fact.trade,
         fact.position, terms.instrument, terms.currency, fact.quantity, fact.notional, fact.fee,
         fact.reserved, done.settlement_date, known.status == "settled",
     )  # fmt: skip
+
+
+def _check_correction(before: Order, trade: TradeCorrected) -> None:
+    """It is in place of a trade that the same report busted."""
+    wrong = before.trade(trade.corrects)
+    if wrong is None or wrong.busted_by != trade.execution_reference:
+        raise Inconsistency("terms", f"{trade.trade} corrects {trade.corrects}, which it did not bust")
+    needed = trade.quantity if before.terms.side == "sell" else EXACT.add(trade.notional, trade.fee)
+    _check_drawn(before, trade.reserved, min(needed, before.reserved))
+
+
+def _check_drawn(before: Order, reserved: Decimal, due: Decimal) -> None:
+    """A bust gives back to a reservation, and a correction draws on it, while the order executes."""
+    due = due if before.status == "executing" else ZERO
+    if reserved != due:
+        raise Inconsistency("reserved", f"{reserved} is reserved or drawn, due are {due}")
+
+
+def due_of(before: Order, trade: Trade, held: Position) -> Decimal:
+    """The part of a trade that a bust takes out of what is to settle."""
+    done = trade.terms
+    if trade.status == "settled":
+        return ZERO
+    if before.terms.side == "buy":
+        return held.settling(done.quantity, before.splits)
+    return EXACT.subtract(done.notional, done.fee)
 
 
 def _check_totals(order: Order) -> None:

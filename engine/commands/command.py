@@ -34,11 +34,19 @@ class Computed(Changes):
 
 
 class Past(str):
-    """Yielded in place of a stream, after its state: the decision is sent the facts that led to that
-    state. The whole stream is read, so it is for rare decisions.
+    """Yielded in place of a stream, after its state: the decision is sent the facts of some `kinds` that
+    led to that state. The stream is read once, then what is new, so it is for rare decisions.
     """
 
-    __slots__ = ()
+    __slots__ = ("kinds",)
+
+    kinds: tuple[type[Fact], ...]
+
+    def __new__(cls, stream: str, *kinds: type[Fact]) -> Past:
+        """`kinds` include their subclasses."""
+        past = super().__new__(cls, stream)
+        past.kinds = kinds
+        return past
 
 
 COMMAND_BYTES: Final = 16

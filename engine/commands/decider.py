@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, cast
 from engine.commands.command import Changes, Command, Computed, DecisionContext, Outcome, Past
 from engine.commands.entries import NOTHING, Cache, Entry, Pending, Reads, State
 from engine.commands.freshness import Action
+from engine.commands.pasts import Pasts
 from engine.commands.reference_cache import Reference, ReferenceCache
 from engine.commands.repeats import Repeats
 from engine.commands.state_cache import StateCache
@@ -99,6 +100,7 @@ class Decider:
         self._states = StateCache()
         self._references = ReferenceCache(self._monotonic)
         self._repeats = Repeats(self._journal)
+        self._pasts = Pasts()
 
     def _cache_of(self, stream: str) -> Cache[Entry] | Cache[Reference]:
         return self._references if is_reference(stream) else self._states
@@ -205,7 +207,8 @@ class Decider:
         """Brings a stream up to date, by itself or with all cached accounts."""
         stream, is_own = missing.stream, True
         if missing.action == "read its facts":
-            yield from self._read_past(stream, reads)
+            assert isinstance(stream, Past)
+            yield from self._read_past(stream)
             return
         cache = self._cache_of(stream)
         before = cache.version(stream)
@@ -221,15 +224,15 @@ class Decider:
         if is_own and before == cache.version(stream):
             self._states.found_unchanged(stream)
 
-    def _read_past(self, stream: str, reads: Reads) -> Generator[Call | Wait, Any, None]:
+    def _read_past(self, stream: Past) -> Generator[Call | Wait, Any, None]:
         """Reads the facts of a stream that were not read yet, after the appends to it that are under
         way."""
         entry = self._cache_of(stream).get(stream)
         if entry is not None and entry.tip is not None:
             yield Wait((entry.tip,))
-        past = reads.pasts.setdefault(stream, [])
-        recorded = yield Call(partial(self._journal.stream, stream, after=len(past)))
-        past += [one.fact for one in recorded]
+        after = self._pasts.version(stream)
+        recorded = yield Call(partial(self._journal.stream, stream, after=after))
+        self._pasts.learn(stream, recorded)
 
     def _catch_up(self) -> Generator[Call | Wait, Any, bool]:
         """Takes over what other processes have recorded: one read for all commands that ask meanwhile.
@@ -266,7 +269,7 @@ class Decider:
                 entry = self._find(stream, read, reads)
                 if isinstance(entry, str):
                     decision.close()
-                    return _Missing(str(stream), entry)
+                    return _Missing(stream, entry)
                 if not isinstance(entry, Entry):
                     stream = decision.send(entry)
                     continue
@@ -295,7 +298,8 @@ class Decider:
         if is_reference(stream):
             return self._references.find(stream, reads)
         if isinstance(stream, Past):
-            return reads.past(stream, read[stream].version)
+            past = self._pasts.find(stream, read[stream].version)
+            return "read its facts" if past is None else past
         return self._states.find(stream, reads)
 
     def _forget(self, decided: _Decided) -> Generator[Wait, Any, None]:

@@ -20,6 +20,7 @@ from engine.domain import (
     action_steps,
     announcing,
     clock,
+    cost,
     fees,
     halt,
     idempotency,
@@ -269,7 +270,7 @@ def expire_order(context: DecisionContext, *, order: str) -> Decision:
     owner: Account = yield known.terms.account
     asked_before = 0
     if orders.can(known, ExpiryRequested):
-        past: Sequence[Fact] = yield Past(order)
+        past: Sequence[Fact] = yield Past(order, ExpiryRequested)
         asked_before = sum(isinstance(fact, ExpiryRequested) for fact in past)
     decided = trading.expire(known, asked_before, at_us=context.at_us)
     return changes({owner.id: decided.account, order: decided.subject})
@@ -381,7 +382,7 @@ def _past_of(report: Report, owner: Account | None) -> Generator[str, Any, Seque
     """The account's facts so far, for a bust or a correction."""
     if owner is None or report.kind not in reports.BUSTS:
         return ()
-    past: Sequence[Fact] = yield Past(owner.id)
+    past: Sequence[Fact] = yield Past(owner.id, *cost.KINDS)
     return past
 
 

@@ -30,7 +30,7 @@ from engine.commands.steps import Awaited
 from engine.domain.streams import fold_of
 from engine.journal.journal import PlacedFact
 from engine.journal.writer import Append
-from engine.kernel.fact import Envelope, Fact, Recorded
+from engine.kernel.fact import Envelope, Recorded
 from engine.kernel.fold import Loaded
 from engine.kernel.limits import STATES_CACHED_MAX
 
@@ -86,21 +86,15 @@ class Entry:
 
 
 class Reads:
-    """Reads of one command from the journal since it came: streams with the versions that they had,
-    facts of streams (`pasts`), and whether it `has_caught_up` since it was last decided.
+    """Reads of one command from the journal since it came: streams with the versions that they had, and
+    whether it `has_caught_up` since it was last decided.
     """
 
-    __slots__ = ("has_caught_up", "pasts", "versions")
+    __slots__ = ("has_caught_up", "versions")
 
     def __init__(self) -> None:
         self.versions: dict[str, int] = {}
-        self.pasts: dict[str, list[Fact]] = {}
         self.has_caught_up = False
-
-    def past(self, stream: str, version: int) -> list[Fact] | Action:
-        """The facts of a stream up to a version, or what has to be done first."""
-        past = self.pasts.get(stream, [])
-        return "read its facts" if len(past) < version else past[:version]
 
 
 E = TypeVar("E", bound=Entry)

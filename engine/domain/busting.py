@@ -89,8 +89,9 @@ def bust_trade(
 ) -> TradeBusted:
     """The bust of a trade: the amounts by which the order exceeds its remaining trades.
 
-    `position` loses or gets back the units; `parked` is the parked report that it is booked from. What
-    comes back goes into the reservation of an executing order, as far as trades drew on it.
+    `position` loses or gets back the units; `parked` is the parked report that it is booked from, None
+    for a correction. What comes back goes into the reservation of an executing order, as far as trades
+    drew on it.
     """
     terms, done = order.terms, known.terms
     consideration = EXACT.subtract(order.consideration, done.consideration)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -25,6 +26,8 @@ from engine.kernel.values import EXACT, ZERO
 
 Trade = BuyBooked | SellBooked
 Correction = BuyCorrected | SellCorrected
+KINDS: Final = (BuyBooked, SellBooked, BuyBusted, SellBusted, PositionSplit, PositionMatured)
+"""Facts of an account that the cost of its units follows from."""
 
 
 def counted_anew(facts: Iterable[Fact], instrument: str) -> Decimal:

@@ -279,7 +279,8 @@ def _busted(
     known = order.executed_as(report)
     assert known is not None
     position = holdings.position_for(account.holdings, instrument, taken.position_id)
-    bust = busting.bust_trade(order, known, report, position, parked=parked, at_us=at_us)
+    booked = parked if report.kind == "trade_bust" else None
+    bust = busting.bust_trade(order, known, report, position, parked=booked, at_us=at_us)
     moved = busting.book_bust(account, order, known, bust)
     subject: list[Fact] = [bust]
     order = orders.evolve(order, bust)

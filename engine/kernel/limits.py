@@ -125,6 +125,8 @@ SERVE_PROCESSES: Final = 4
 """Processes of one `serve` with all roles: the API and three children."""
 STATES_CACHED_MAX: Final = 50_000
 """LRU bound of each cache of folded states of a desk, and of a journal's stream ends: 100 MB."""
+PAST_FACTS_MAX: Final = 50_000
+"""Facts that a desk keeps for decisions that ask for an account's trades; of one account, all: 25 MB."""
 SNAPSHOT_EVERY: Final = 200
 """Facts after which a folded state is stored, so that a cold load reads at most this many."""
 SNAPSHOT_RUNG: Final = 2_000
