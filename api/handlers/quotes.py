@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -44,7 +44,7 @@ class OrderQuoteBody(msgspec.Struct, frozen=True):
     accrued_interest: shapes.SignedPrice
     settlement_date: shapes.Day
     limit_price: shapes.Price | None
-    is_binding: Literal[False]
+    is_binding: bool
     expires_at: shapes.Time
 
 
