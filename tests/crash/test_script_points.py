@@ -43,6 +43,13 @@ POINTS: Points = {
     "played, not recorded": (1, unrecorded("end_script")),
     "played, not known": (1, untold("end_script")),
 }
+ESSENTIAL = (
+    "taken, the venue has not heard of it",
+    "late fill parked, not known",
+    "bust not recorded",
+    "played, not recorded",
+)
+"""Points on PostgreSQL: what follows does not depend on the database."""
 
 
 def perform(journal_url: str, views_url: str, point: str | None, marker: str) -> None:
@@ -79,7 +86,9 @@ def test_a_script_is_played_once_wherever_it_died(journal_url: str, tmp_path: Pa
     views_url = views_beside(journal_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         prepared(life)
-    die_at_each(perform, POINTS, journal_url, views_url, tmp_path)
+    is_sqlite = journal_url.startswith("sqlite")
+    points = POINTS if is_sqlite else {name: POINTS[name] for name in ESSENTIAL}
+    die_at_each(perform, points, journal_url, views_url, tmp_path)
     with open_life(journal_url, views_url) as life:
         for once in (ExecutionStarted, ScriptTaken, ScriptPlayed, TradeBusted, Filled):
             assert len(life.facts(once)) == 1, once

@@ -6,7 +6,7 @@ F11 and F22, on both databases.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,18 +191,27 @@ def outcome(effect: Effect, scene: Scene) -> Effect:
     return Effect(effect.steps, order["status"], trades, parked, order["cancelled_reason"])
 
 
-def test_effects(stage: Stage, engine: Engine) -> None:
-    """All at once: each is an order of its own account, and none holds up another."""
-    client = engine.client()
+def begun(first: Scene, effects: Mapping[str, Effect], **words: Any) -> dict[str, Scene]:
+    """A buy for each row, of an account of its own, with its script."""
     scenes = {}
-    for name, effect in EFFECTS.items():
-        scenes[name] = scene = Scene(stage, client, f"effect{next(_NUMBERS)}")
+    for name, effect in effects.items():
+        scenes[name] = scene = first.other()
         scene.script(*effect.steps)
-        scene.buy()
-    stage.play(turns=12)
+        scene.buy(**words)
+    return scenes
+
+
+def outcomes(effects: Mapping[str, Effect], scenes: Mapping[str, Scene]) -> dict[str, Effect]:
+    return {name: outcome(effects[name], scene) for name, scene in scenes.items()}
+
+
+def test_effects(stage: Stage, scene: Scene) -> None:
+    """All at once: none holds up another."""
+    scenes = begun(scene, EFFECTS)
+    stage.play()
     for _ in range(4):
         stage.play(later_s=1, turns=3)
-    assert {name: outcome(EFFECTS[name], scene) for name, scene in scenes.items()} == EFFECTS
+    assert outcomes(EFFECTS, scenes) == EFFECTS
 
 
 def test_a_script_is_listed_and_taken_once(stage: Stage, scene: Scene) -> None:
@@ -334,20 +343,15 @@ CANCELS = {
 }
 
 
-def test_requests_to_cancel(stage: Stage, engine: Engine) -> None:
-    client = engine.client()
-    scenes = {}
-    for name, effect in CANCELS.items():
-        scenes[name] = scene = Scene(stage, client, f"cancel{next(_NUMBERS)}")
-        scene.script(*effect.steps)
-        scene.buy()
+def test_requests_to_cancel(stage: Stage, scene: Scene) -> None:
+    scenes = begun(scene, CANCELS)
     stage.play()
-    for scene in scenes.values():
-        scene.cancel()
+    for one in scenes.values():
+        one.cancel()
     stage.play()
     for later_s in (2, 3, 60):
         stage.play(later_s=later_s)
-    assert {name: outcome(CANCELS[name], scene) for name, scene in scenes.items()} == CANCELS
+    assert outcomes(CANCELS, scenes) == CANCELS
 
 
 def test_each_request_is_answered(stage: Stage, scene: Scene) -> None:
@@ -434,15 +438,13 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples(stage: Stage, engine: Engine, scene: Scene, name: str) -> None:
+def test_examples(stage: Stage, scene: Scene, name: str) -> None:
     """Twice, on two accounts: the same references, the same books."""
     rows = json.loads(Path(f"examples/scripts/{name}.json").read_text())
     rows = rows if isinstance(rows, list) else [rows]
-    other = Scene(stage, engine.client(), f"scene{next(_NUMBERS)}")
-    told = [played_by(stage, one, rows) for one in (scene, other)]
+    told = [played_by(stage, one, rows) for one in (scene, scene.other())]
     assert told[0] == told[1]
-    outcomes, _, _ = told[0]
-    assert outcomes == EXAMPLES[name]
+    assert told[0][0] == EXAMPLES[name]
 
 
 def played_by(stage: Stage, scene: Scene, rows: list[Any]) -> tuple[list[Effect], list[str], str]:
@@ -461,12 +463,12 @@ def played_by(stage: Stage, scene: Scene, rows: list[Any]) -> tuple[list[Effect]
         if len(rows) == 1 and len(scene.trades()) == 2:
             stage.engine.settle(scene.order)
     stage.pass_time("P7D")
-    outcomes, references = [], []
+    found, references = [], []
     for scene.order in orders:
-        outcomes.append(outcome(Effect((), ""), scene))
+        found.append(outcome(Effect((), ""), scene))
         trades = scene.shown()["trades"]
         references += [one["execution_reference"].removeprefix(scene.order) for one in trades]
-    return outcomes, references, scene.cash()
+    return found, references, scene.cash()
 
 
 SELLS = {
@@ -491,18 +493,15 @@ SELLS = {
 }
 
 
-def test_sells(stage: Stage, engine: Engine) -> None:
-    client = engine.client()
-    scenes = {}
-    for name in SELLS:
-        scenes[name] = scene = Scene(stage, client, f"sell{next(_NUMBERS)}")
-        scene.buy()
+def test_sells(stage: Stage, scene: Scene) -> None:
+    whole = Effect(("trade", "ended"), "filled")
+    scenes = begun(scene, dict.fromkeys(SELLS, whole))
     stage.play()
     for name, effect in SELLS.items():
         scenes[name].script(*effect.steps)
         scenes[name].sell("0.50")
-    stage.play(turns=12)
-    assert {name: outcome(SELLS[name], scene) for name, scene in scenes.items()} == SELLS
+    stage.play()
+    assert outcomes(SELLS, scenes) == SELLS
 
 
 LIMITS = {
@@ -517,11 +516,7 @@ LIMITS = {
 
 def test_limit_orders(stage: Stage, engine: Engine) -> None:
     """A script wins over the posted price of 100: the order does not rest."""
-    client = engine.client()
-    scenes = {}
-    for name, effect in LIMITS.items():
-        scenes[name] = scene = Scene(stage, client, f"limit{next(_NUMBERS)}", instrument_type="stock")
-        scene.script(*effect.steps)
-        scene.buy(order_type="limit", limit_price="80")
-    stage.play(turns=12)
-    assert {name: outcome(LIMITS[name], scene) for name, scene in scenes.items()} == LIMITS
+    first = Scene(stage, engine.client(), f"scene{next(_NUMBERS)}", instrument_type="stock")
+    scenes = begun(first, LIMITS, order_type="limit", limit_price="80")
+    stage.play()
+    assert outcomes(LIMITS, scenes) == LIMITS

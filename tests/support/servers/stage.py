@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -86,7 +87,7 @@ class Stage:
 
 
 class Scene:
-    """One account of a new tenant, and an instrument of its own at 100.00."""
+    """An account of a new tenant, and an instrument of its own at 100.00."""
 
     def __init__(self, stage: Stage, client: Client, name: str, **terms: Any) -> None:
         self.stage, self.client = stage, client
@@ -98,6 +99,12 @@ class Scene:
         ok(client.post("/prices", [{"symbol": symbol, "bid": "100", "ask": "100"}]), 201)
         self.account = an_account(client)
         self.order = ""
+
+    def other(self) -> Scene:
+        """Another account, with the same instrument."""
+        made = copy.copy(self)
+        made.account, made.order = an_account(self.client), ""
+        return made
 
     def script(self, *steps: Any, subject: str = "account") -> dict[str, Any]:
         """Writes a script. A step is a kind, or an object."""
