@@ -181,6 +181,7 @@ class Run:
                     terms.trading_status,
                     rules=model_rules(terms),
                     maturity_date=str(terms.maturity_date or ""),
+                    kind=terms.instrument_type,
                 )
             ),
         )
@@ -237,30 +238,33 @@ class Run:
         least, cents = self.random_least(currency)
         rounding = "half_up" if self.other.random() < 0.1 else "directed"
         rule = replace(rule, rounding=modes_of(rounding).fees)
+        limit = self.some_limit(of)
+        limited = {"order_type": "limit", "limit_price": limit} if limit is not None else {}
+        limit_ticks = None if limit is None else scaled(limit, 8)
         if side == "buy":
             amount = Decimal(
                 self.random.choice(("0", "1", "2", "3", "10", "33", "100", "100", "250", "777"))
             )
             if currency == "USD" and self.random.random() < 0.5:
                 amount += Decimal("0.37")
-            order_request = OrderRequest("buy", amount)
+            order_request = OrderRequest("buy", amount, **limited)
             cash_amount = scaled(amount, CURRENCIES[currency])
             other = lambda: self.model.place_buy(  # noqa: E731
                 order, to, of, cash_amount=cash_amount, price=ticks,
                 rule=model_rule(rule, currency, rounding), accrued=accrued, least=cents,
-                rounding=rounding,
+                rounding=rounding, limit=limit_ticks,
             )  # fmt: skip
         else:
             held = self.world.account(to).holdings.held(of)
             steps = int(held / terms.trading_increment)
             share = self.random.choice((1, steps // 3 or 1, steps // 2 or 1, steps, steps, steps + 1))
             amount = terms.trading_increment * share
-            order_request = OrderRequest("sell", quantity=amount)
+            order_request = OrderRequest("sell", quantity=amount, **limited)
             quantity = scaled(amount, terms.decimal_precision)
             other = lambda: self.model.place_sell(  # noqa: E731
                 order, to, of, quantity=quantity, price=ticks,
                 rule=model_rule(rule, currency, rounding), accrued=accrued, least=cents,
-                rounding=rounding,
+                rounding=rounding, limit=limit_ticks,
             )  # fmt: skip
 
         if self.number % 3 == 0:
@@ -273,10 +277,15 @@ class Run:
                 )
 
         self._step(
-            f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}",
+            f"{side} {order} {to} {of} {amount} at {price.ask if price else None} fee {rule}"
+            + (f" limit {limit}" if limited else ""),
             place,
             other,
         )
+
+    def some_limit(self, of: str) -> Decimal | None:
+        """The limit of a new order; None: there is none."""
+        return None
 
     def random_least(self, currency: str) -> tuple[Decimal | None, int]:
         """The least value of an order as both sides take it; mostly there is none."""
@@ -311,7 +320,7 @@ class Run:
         price = self.random_price(of)
         least, cents = self.random_least(self.terms[of].trading_currency)
         ticks, accrued = scaled(price.ask, 8), scaled(price.accrued_interest, 8)
-        self.started.setdefault(order, str(price.ask))
+        self.started.setdefault(order, self.usual_price(order, price))
         is_open = self.markets.random() > 0.1
         words = "" if is_open else " in a closed market"
         self._step(
@@ -321,6 +330,10 @@ class Run:
                 order, price=ticks, accrued=accrued, least=cents, is_open=is_open
             ),
         )
+
+    def usual_price(self, order: str, price: Price) -> str:
+        """The price of most of its trades, started at a price."""
+        return str(price.ask)
 
     def random_trade(self) -> None:
         order = self.some_order("executing")

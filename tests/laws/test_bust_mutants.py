@@ -255,11 +255,11 @@ MUTANTS: list[Callable[[Patch], None]] = [
 ]
 
 
-def caught_by(runs: int) -> str | None:
+def caught_by(runs: int, kind: type[MarketRun] = MarketRun) -> str | None:
     """The failure of the first run that fails, None if none does."""
     for seed in range(runs):
         try:
-            run = MarketRun(seed, twice=True)
+            run = kind(seed, twice=True)
             run.go(STEPS_OF_A_RUN)
             run.agree()
         except NOT_CAUGHT:

@@ -17,7 +17,7 @@ from engine.domain.moves import MOVES
 from engine.domain.script import ScriptFact
 from engine.domain.stored import STORED
 from engine.kernel.fact import Fact
-from tests.laws.market_runs import MarketRun
+from tests.laws.limit_runs import LimitRun
 from tests.laws.runs import Run, with_steps
 
 FEW, FEW_LONG, MANY = 250, 75, 2_000
@@ -104,7 +104,7 @@ def agree_with_the_model(seed: int) -> None:
 
 @settings(LAW, max_examples=FEW_LONG)
 @given(SEEDS)
-def test_the_integer_model_agrees_about_busts_and_reports_booked_by_hand(seed: int) -> None:
+def test_the_integer_model_agrees_about_busts_limits_and_reports_booked_by_hand(seed: int) -> None:
     agree_about_busts(seed)
 
 
@@ -116,7 +116,7 @@ def test_the_integer_model_agrees_about_busts_in_two_thousand_runs(seed: int) ->
 
 
 def agree_about_busts(seed: int) -> None:
-    with with_steps(MarketRun(seed, twice=True)) as run:
+    with with_steps(LimitRun(seed, twice=True)) as run:
         run.go(LONG)
         run.agree()
 
@@ -125,7 +125,7 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     """The laws prove little of what the runs never do."""
     seen: set[type[Fact]] = set()
     for seed in range(150):
-        run = MarketRun(seed)
+        run = LimitRun(seed)
         run.go(LONG)
         seen |= {type(fact) for _, _, fact in run.world.facts}
     names = {kind.__name__ for kind in seen}
@@ -133,6 +133,6 @@ def test_random_runs_reach_every_fact_of_orders_and_holdings() -> None:
     never |= {"TradingHalted", "TradingResumed", "OrderCounted", "KindDeclared"}
     never |= {kind.__name__ for kind in (*get_args(ActionFact), *get_args(ScriptFact))}
     never |= {kind.__name__ for kind in MOVES if kind.__module__ == servicing.__name__}
-    never |= {"ExpiryRequested", "RolloverSet", "RolloverSkipped", "RolloverFunded"}
+    never |= {"RolloverSet", "RolloverSkipped", "RolloverFunded"}
     ours = {kind.__name__ for name, kind in STORED.items() if not name.startswith("webhook.")}
     assert ours - names == never

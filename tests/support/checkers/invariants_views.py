@@ -182,7 +182,7 @@ def _fact_of(order: Order, status: str) -> dict[str, Any]:
         "net_cash_amount": net,
         "traded_notional": order.notional,
         "fees": fees,
-        "quantity": None if order.is_buy else whole(terms.quantity, order.unit_places),
+        "quantity": None if terms.quantity is None else whole(terms.quantity, order.unit_places),
         "traded_quantity": order.quantity,
         "trades": {
             name: (

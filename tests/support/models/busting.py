@@ -6,7 +6,7 @@ from tests.support.models.records import Parked
 from tests.support.models.trading import Trading
 from tests.support.models.values import NOTHING, OK, PARKED
 
-BOOKABLE = ("late", "too_much", "too_dear", "unknown_trade")
+BOOKABLE = ("late", "too_much", "worse_than_limit", "too_dear", "unknown_trade")
 
 
 class Busting(Trading):

@@ -64,6 +64,7 @@ class Reversal(NamedTuple):
 @dataclass
 class Order:
     """`amount`, `reserved`: cash of a buy, units of a sell; `ordered`: the quantity at the venue.
+    A `limit` fixes it at placing.
 
     `splits`: those of its instrument that had begun when it was placed. A rollover buys for the face
     value of `pledged` units `of` another instrument; until that matures it is not `funded`: it holds
@@ -91,10 +92,19 @@ class Order:
     funded: bool = True
     reversals: list[Reversal] = field(default_factory=list)
     is_by_hand: bool = False
+    limit: int | None = None
+    expiring: bool = False
+    expiry_requests: int = 0
 
     @property
     def status(self) -> str:
         return self.history[-1]
+
+    def is_worse(self, price: int) -> bool:
+        """Whether a price is beyond the limit."""
+        if self.limit is None:
+            return False
+        return price > self.limit if self.side == "buy" else price < self.limit
 
     def fee_of(self, amount: int) -> int:
         return self.rule.of(amount, WAYS[self.rounding]["fee"])
@@ -162,7 +172,9 @@ class Order:
         buy = self.side == "buy"
         return {name: getattr(self, name) for name in names.split()} | {
             "cash_amount": self.amount if buy else None,
-            "quantity": None if buy else self.amount,
+            "quantity": (None if self.limit is None else self.ordered) if buy else self.amount,
+            "limit": self.limit,
+            "expiring": self.expiring,
             "currency": self.instrument.currency.code,
             "cancel_requested": self.cancel_requested,
             "cash_reserved": self.reserved if buy else 0,

@@ -24,13 +24,14 @@ class Placing(Records):
         least: int = 0,
         rounding: str = "directed",
         automatic_rollover: bool = False,
+        limit: int | None = None,
     ) -> str:
         """Reserves the cash amount. `price` is the latest ask, None if there never was any."""
         if order in self.orders or instrument not in self.instruments:
             return NOTHING if order in self.orders else self._refused(["not_found"])
         asked = Order(order, account, self.instruments[instrument], "buy", rule, cash_amount)
         asked.automatic_rollover = automatic_rollover
-        return self._place(replace(asked, rounding=rounding), price, accrued, least)
+        return self._place(replace(asked, rounding=rounding, limit=limit), price, accrued, least)
 
     def place_sell(
         self,
@@ -44,15 +45,18 @@ class Placing(Records):
         accrued: int = 0,
         least: int = 0,
         rounding: str = "directed",
+        limit: int | None = None,
     ) -> str:
         """Reserves the units, settled or not. `price` is the latest bid, None if there never was any."""
         if order in self.orders or instrument not in self.instruments:
             return NOTHING if order in self.orders else self._refused(["not_found"])
         asked = Order(order, account, self.instruments[instrument], "sell", rule, quantity)
-        return self._place(replace(asked, rounding=rounding), price, accrued, least)
+        return self._place(replace(asked, rounding=rounding, limit=limit), price, accrued, least)
 
     def _place(self, order: Order, price: int | None, accrued: int, least: int) -> str:
-        """`least`: the operator's minimum of what an order is worth."""
+        """`least`: the operator's minimum of what an order is worth. A limit takes the price's place."""
+        if order.limit is not None:
+            price, accrued = order.limit, 0
         if order.account not in self.accounts:
             return self._refused(["not_found"])
         order.splits = len(self.splits[order.instrument.id])
@@ -62,6 +66,8 @@ class Placing(Records):
         account, amount = order.account, order.amount
         order.reserved = amount
         order.ordered = amount if order.side == "sell" else None
+        if order.limit is not None and order.side == "buy":
+            order.ordered = self._bought(order, order.limit, 0)
         self.book.move(self._reserved_asset(order), amount, (account, "free"), (account, "reserved"))
         self.orders[order.id] = order
         return OK
@@ -69,7 +75,7 @@ class Placing(Records):
     def _faults_of_placing(self, order: Order, price: int | None, accrued: int, least: int) -> list[str]:
         """Shape first, then what is allowed, then the amounts."""
         account, side = self.accounts[order.account], order.side
-        sane, net = order.amount > 0, order.amount
+        sane, net = order.amount > 0 and self._may_be_limited(order), order.amount
         if sane and side == "buy":
             net = order.amount - order.quoted_fee
         short = order.amount > self.book.at(self._reserved_asset(order), order.account, "free")
@@ -89,6 +95,15 @@ class Placing(Records):
         ]
         return [code for code, fails in checks if fails]
 
+    @staticmethod
+    def _may_be_limited(order: Order) -> bool:
+        return order.limit is None or (order.limit > 0 and order.instrument.kind in ("etf", "stock"))
+
+    def _bought(self, order: Order, price: int, accrued: int) -> int:
+        """The units that a buy comes to at a price, by the instrument's terms of now."""
+        now = self.instruments[order.instrument.id]
+        return now.quantity_for(order.amount - order.quoted_fee, now.unit_price(price, accrued))
+
     def _judged(
         self, order: Order, price: int | None, accrued: int, least: int
     ) -> list[tuple[str, bool]]:
@@ -107,12 +122,14 @@ class Placing(Records):
         held = self._units_held(order.account, instrument.id)
         others_leave = self.book.at(("units", instrument.id), order.account, "free") + order.reserved
         is_all_held = not buy and amount == others_leave
+        if order.limit is not None:
+            price, accrued = order.limit, 0
         quantity, value = amount, amount
-        if price is not None and buy:
-            quantity = instrument.quantity_for(
-                amount - order.quoted_fee, instrument.unit_price(price, accrued)
-            )
-        elif price is not None:
+        if order.limit is not None and order.ordered is not None:
+            quantity = order.ordered
+        elif price is not None and buy:
+            quantity = self._bought(order, price, accrued)
+        if price is not None and not buy:
             value = instrument.notional(amount * instrument.unit_price(price, accrued), "down")
         has_quantity, has_value = not buy or price is not None, buy or price is not None
         is_first = buy and not held
@@ -129,7 +146,7 @@ class Placing(Records):
             ("below_minimum_quantity", has_quantity and quantity < fewest and not is_all_held),
             (
                 "trading_rules",
-                not buy and bool(amount % instrument.trading_increment) and not is_all_held,
+                has_quantity and bool(quantity % instrument.trading_increment) and not is_all_held,
             ),
             ("below_minimum_amount", has_value and value < max(1, least) and not is_all_held),
             (

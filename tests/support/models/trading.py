@@ -28,15 +28,19 @@ class Trading(Placing):
         accrued: int = 0,
         least: int = 0,
         is_open: bool = True,
+        needs_price: bool = True,
+        is_expired: bool = False,
     ) -> str:
-        """Fixes a buy's quantity from the price now. What would be refused by now is cancelled instead,
-        and what is left waits while its market is not open.
+        """Fixes a buy's quantity from the price now, unless a limit has. What would be refused by now is
+        cancelled instead, and what is left waits while its market is not open.
 
         Without a price the quantity of a buy stays open and its money alone bounds its trades.
         """
         known = self.orders[order]
         if known.status not in ("placed", "pending"):
             return NOTHING
+        if is_expired:
+            return self._end(known, "expired")
         if self.accounts[known.account].status == "suspended":
             return self.make_pending(order, "account_suspended")
         for reason, fails in self._judged(known, price, accrued, least):
@@ -44,10 +48,11 @@ class Trading(Placing):
                 return self._end(known, reason)
         if not is_open:
             return self.make_pending(order, "market_closed")
-        if known.side == "buy" and price is not None:
-            net = known.amount - known.quoted_fee
-            now = self.instruments[known.instrument.id]
-            known.ordered = now.quantity_for(net, now.unit_price(price, accrued))
+        if known.limit is not None:
+            if price is None and needs_price:
+                return self.make_pending(order, "price_too_old")
+        elif known.side == "buy" and price is not None:
+            known.ordered = self._bought(known, price, accrued)
         return self._become(known, "executing")
 
     def record_trade(
@@ -90,6 +95,8 @@ class Trading(Placing):
         last = self._last(order.account, order.instrument.id)
         if order.ordered is not None and order.traded_quantity + trade.quantity > order.ordered:
             return "too_much"
+        if order.is_worse(trade.price):
+            return "worse_than_limit"
         traded = order.traded_notional + trade.notional
         if order.side == "buy" and traded > order.amount - order.quoted_fee:
             return "too_dear"
@@ -166,7 +173,7 @@ class Trading(Placing):
         asset, account = self._reserved_asset(order), order.account
         self.book.move(asset, order.reserved, (account, "reserved"), (account, "free"))
         order.reserved = 0
-        order.cancel_requested = False
+        order.cancel_requested = order.expiring = False
         if order.standing:
             return self._become(order, "filled")
         if order.of and not order.funded:
@@ -195,7 +202,19 @@ class Trading(Placing):
             return NOTHING
         if known.status != "executing":
             return self._end(known, "requested")
-        known.cancel_requested = True
+        known.cancel_requested, known.expiring = True, False
+        return OK
+
+    def expire(self, order: str) -> str:
+        """Its time is over: ours to end until the venue has it; then asked for, five times at most."""
+        known = self.orders[order]
+        if known.status in ("placed", "pending"):
+            return self._end(known, "expired")
+        is_asked = known.cancel_requested or known.expiring
+        if known.status != "executing" or is_asked or known.expiry_requests == 5:
+            return NOTHING
+        known.expiring = True
+        known.expiry_requests += 1
         return OK
 
     def confirm_cancel(self, order: str) -> str:
@@ -203,7 +222,8 @@ class Trading(Placing):
         known = self.orders.get(order)
         if known is None or known.status in ("placed", "pending"):
             return PARKED
-        reason = "requested" if known.cancel_requested else "unfilled"
+        asked = "expired" if known.expiring else "unfilled"
+        reason = "requested" if known.cancel_requested else asked
         return self._end(known, reason) if known.status == "executing" else NOTHING
 
     def reject_cancel(self, order: str) -> str:
@@ -211,9 +231,9 @@ class Trading(Placing):
         known = self.orders.get(order)
         if known is None or known.status in ("placed", "pending"):
             return PARKED
-        if not known.cancel_requested:
+        if not known.cancel_requested and not known.expiring:
             return NOTHING
-        known.cancel_requested = False
+        known.cancel_requested = known.expiring = False
         return OK
 
     # ---- settlement

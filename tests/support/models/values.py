@@ -81,6 +81,7 @@ class Instrument:
     trading_status: str = "buy_sell"
     rules: TradingRules = TradingRules()
     maturity_date: str = ""
+    kind: str = "stock"
 
     def unit_price(self, price: int, accrued: int) -> int:
         """The cost of one unit, accrued interest included, as an exact integer of 10^-18.
