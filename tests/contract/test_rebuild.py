@@ -416,7 +416,7 @@ def test_a_working_set_of_another_shape_is_empty(
         shape = working.WorkingView.shape + 1
 
     newer = Views(views_url, [NewWorking()])
-    spoil(views, "INSERT INTO view_working VALUES (9999, 'waiting', 'ord_a', 'acc_a', 'ins_a')")
+    spoil(views, "INSERT INTO view_working VALUES (9999, 'waiting', 'ord_a', 'acc_a', 'ins_a', 0)")
     assert working.waiting(views, limit=9)
     assert working.waiting(newer, limit=9) == []
     newer.close()
