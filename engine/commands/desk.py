@@ -6,6 +6,7 @@ import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -25,6 +26,12 @@ from engine.kernel.limits import TENANTS_CACHED_MAX
 from engine.kernel.wakeups import ThreadWakeup
 
 __all__ = ["Command", "Decision", "DecisionContext", "Desk", "Outcome"]
+
+
+def _nothing(_: DecisionContext) -> Decision:
+    """A decision that needs no more than the clock."""
+    yield from ()
+    return []
 
 
 class Tenants:
@@ -151,6 +158,14 @@ class Desk:
     def state(self, stream: str) -> Any:
         """A stream's state as the journal has it now; None if it does not exist."""
         return self.journal.load(fold_of(stream), stream).state
+
+    def business_date(self) -> date:
+        """The business date by which decisions are made here: their clock may be up to REFERENCE_STALE_S
+        older than the journal's (see `reference_cache`).
+        """
+        day = self.do(Command(_nothing, None, "")).day
+        assert day is not None
+        return day
 
     def remembered(self, streams: Iterable[str]) -> dict[str, Any]:
         """Cached states by id: each was recorded, and may not be the last one."""

@@ -16,10 +16,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from engine.commands import decisions
 from engine.commands.desk import Command, Desk
-from engine.domain import clock
 from engine.domain.order import Order
 from engine.followers.acting import BlockedOrders, Burst, CheckCancelled, Timer
-from engine.kernel import wall
 from engine.kernel.limits import FRESH_TRADES_MAX, SETTLE_BATCH, SETTLE_S
 from engine.kernel.process import SETTLEMENT
 
@@ -79,7 +77,6 @@ class Settlement:
         due: DueSet,
         *,
         fresh: Fresh | None = None,
-        now_us: Callable[[], int] = wall.now_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.faults = BlockedOrders(SETTLEMENT)
@@ -87,7 +84,6 @@ class Settlement:
         self._burst = Burst(desk)
         self._due = due
         self._fresh = fresh or Fresh()
-        self._now_us = now_us
         self._polling = Timer(monotonic, SETTLE_S)
         self._today = date.min
         self._after: DueTrade | None = None  # the end of a full page: blocked orders come first
@@ -102,16 +98,12 @@ class Settlement:
 
     def _poll(self, check_cancelled: CheckCancelled) -> None:
         self._polling.restart()
-        self._today = self.business_date()
+        self._today = self._desk.business_date()
         rows = self._due(self._today, SETTLE_BATCH, self._after)
         self._settle(rows, check_cancelled)
         self._after = rows[-1] if len(rows) == SETTLE_BATCH else None
         if self._after:
             self._polling.hurry()
-
-    def business_date(self) -> date:
-        """The current business date, from the journal."""
-        return clock.business_date(self._desk.state(clock.STREAM), self._now_us())
 
     def finish(self) -> None:
         """No state to save."""

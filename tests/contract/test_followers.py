@@ -699,7 +699,27 @@ def test_what_is_not_due_waits_for_the_business_date(on_sqlite: Works) -> None:
     works.run(*followers)
     assert works.order(bought).status == "filled"
     works.shop.do(decisions.advance_clock, by_us=DAY_US)
-    works.run(*followers)
+    followers[1].end()
+    works.run(works.settlement())  # one that has not read the clock yet
+    assert works.order(bought).status == "settled"
+
+
+def test_a_leap_of_the_clock_blocks_no_order(on_sqlite: Works) -> None:
+    """Decisions go by a clock of half a second ago, and refused to settle it: a fault that healed."""
+    works = on_sqlite
+    account = works.shop.open()
+    works.shop.execute(works.shop.buy(account))
+    terms = replace(TERMS, settlement_days=1)
+    works.shop.do(decisions.put_instrument, instrument="ins_bond", terms=terms)
+    bought = works.shop.buy(account)
+    works.shop.execute(bought)
+    settling = works.settlement()
+    works.run(settling, turns=2)  # it settles the first, and has read the clock
+    works.shop.do(decisions.advance_clock, by_us=DAY_US)
+    works.run(settling, turns=2)
+    assert settling.status().faults == {}
+    settling.end()
+    works.run(works.settlement(), turns=2)
     assert works.order(bought).status == "settled"
 
 

@@ -205,7 +205,7 @@ class Works:
         def begin(lease: Lease) -> Settlement:
             desk = Desk(self.journal, now_us=self.now_us, lease=lease)
             known = rows or due(self.journal)
-            return Settlement(desk, known, fresh=self.fresh, now_us=self.now_us, monotonic=self.clock)
+            return Settlement(desk, known, fresh=self.fresh, monotonic=self.clock)
 
         return self.follower(SETTLEMENT, begin)
 
