@@ -1,4 +1,6 @@
-"""Busts and corrections before the audit: no valid one is accused, and changed ones are found."""
+"""Busts and corrections before the audit and the independent checker: no valid one is accused, and
+changed ones are found by both.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from engine.domain.order import TradeBusted, TradeCorrected
 from engine.domain.stored import engine_codec
 from tests.laws.market_runs import MarketRun
 from tests.laws.test_audit import NAMES, rows
+from tests.laws.test_checker import judged
 from tests.support.models.stored_rows import Written, written
 
 RUNS, STEPS = 8, 80
@@ -40,7 +43,9 @@ def audited(facts: list[Written]) -> Auditor:
 
 def test_no_valid_bust_is_accused() -> None:
     for seed in range(RUNS):
-        assert audited(valid(seed)).findings == [], f"seed {seed}"
+        facts = valid(seed)
+        assert audited(facts).findings == [], f"seed {seed}"
+        assert judged(facts) == [], f"seed {seed}"
 
 
 FORGED: dict[type[Any], tuple[str, ...]] = {
@@ -64,7 +69,9 @@ def test_a_changed_amount_is_found(kind: type[Any], field: str) -> None:
             if type(one.fact) is kind:
                 more = getattr(one.fact, field) + Decimal("0.01")
                 changed = one._replace(fact=replace(one.fact, **{field: more}))
-                assert audited([*facts[:index], changed, *facts[index + 1 :]]).findings, one
+                mutant = [*facts[:index], changed, *facts[index + 1 :]]
+                assert audited(mutant).findings, one
+                assert judged(mutant), one
                 tried += 1
                 break
     assert tried
@@ -76,7 +83,9 @@ def test_a_half_that_is_missing_is_found(kind: type[Any]) -> None:
         facts = valid(seed)
         for index, one in enumerate(facts):
             if type(one.fact) is kind:
-                assert audited(facts[:index] + facts[index + 1 :]).findings, one
+                mutant = facts[:index] + facts[index + 1 :]
+                assert audited(mutant).findings, one
+                assert judged(mutant), one
                 break
 
 
@@ -90,4 +99,5 @@ def test_a_correction_in_another_append_than_its_bust_is_found() -> None:
     kept = [one for one in facts[: place + 1] if one not in later]
     last = facts[place].at_us + 1
     apart = [*kept, *(one._replace(append=last, at_us=last) for one in later)]
+    assert judged(apart)
     assert any("not busted in the same append" in one.text for one in audited(apart).findings)

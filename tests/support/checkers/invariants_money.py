@@ -47,6 +47,32 @@ MOVES = {
         "cash notional outside unsettled",
         "cash fee unsettled fees",
     ),
+    "buy_corrected": (
+        "cash reserved reserved settled",
+        "cash notional settled outside",
+        "cash fee settled fees",
+        "units quantity outside unsettled",
+    ),
+    "sell_corrected": (
+        "units reserved reserved settled",
+        "units quantity settled outside",
+        "cash notional outside unsettled",
+        "cash fee unsettled fees",
+    ),
+    "buy_busted": (
+        "cash notional outside settled",
+        "cash fee fees settled",
+        "cash reserved settled reserved",
+        "units unsettled unsettled settled",
+        "units quantity settled outside",
+    ),
+    "sell_busted": (
+        "cash unsettled unsettled settled",
+        "cash notional settled outside",
+        "cash fee fees settled",
+        "units quantity outside settled",
+        "units reserved settled reserved",
+    ),
     "buy_settled": ("units quantity unsettled settled",),
     "sell_settled": ("cash proceeds unsettled settled",),
     "coupon_paid": ("cash amount outside settled",),
@@ -74,7 +100,7 @@ MOVES = {
 }
 """Fact of an account -> asset, field, from, to (docs/money.md)."""
 
-MAY_BE_ZERO = frozenset({"fee", "notional", "proceeds"})
+MAY_BE_ZERO = frozenset({"fee", "notional", "proceeds", "reserved", "unsettled"})
 MAY_MOVE_NOTHING = frozenset({"position_matured", "position_split", "buy_settled"})
 """Facts with amounts of 0, where `Servicing` finds that due."""
 CAUSED = {
@@ -95,12 +121,21 @@ OWN = ("settled", "unsettled", "reserved")
 
 MOVE = """what account subject trade position instrument currency settlement_date
     amount notional fee proceeds quantity price pledged quantity_before quantity_after
-    unsettled_before unsettled_after"""
+    unsettled_before unsettled_after reserved unsettled corrects is_settled"""
 MOVE_WORDS = tuple(MOVE.split())
 _AMOUNTS = frozenset({"amount", "notional", "fee", "proceeds"})
 _UNITS = frozenset(
     ["quantity", "pledged", "quantity_before", "quantity_after", "unsettled_before", "unsettled_after"]
 )
+
+_IN_UNITS = {
+    "buy_busted": "unsettled",
+    "sell_busted": "reserved",
+    "sell_corrected": "reserved",
+}
+"""Fact -> its amount that is of units; `reserved` and `unsettled` are of cash otherwise."""
+CHANGED = ("buy_busted", "sell_busted", "buy_corrected", "sell_corrected")
+"""Facts of trades that a venue takes back, or reports anew."""
 
 Move = tuple[Any, ...]
 """A fact of an account in whole numbers, by the words of MOVE; None for those it does not have."""
@@ -129,7 +164,9 @@ class Order:
     trades: dict[str, Row] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)
+    busted: set[str] = field(default_factory=set)
     is_over: bool = False
+    is_ended: bool = False
     used: int = 0
     quantity: int = 0
     notional: int = 0
@@ -157,8 +194,52 @@ class Order:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all trades are, except those that came when the execution was over."""
-        return set(self.trades) - self.late <= self.settled
+        """Whether all trades are, except busted ones and those that came after the execution."""
+        return set(self.trades) - self.late - self.busted <= self.settled
+
+    @property
+    def has_traded(self) -> bool:
+        """Whether any trade remains."""
+        return bool(set(self.trades) - self.busted)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A trade as far as it counts for the cost of units."""
+
+    trade: str
+    is_buy: bool
+    price: Fraction
+    quantity: int
+
+
+@dataclass
+class Costs:
+    """Trades of one instrument in one account, each `instead` of a corrected one in its place.
+
+    `begin`: the units and their cost after the last split.
+    """
+
+    trades: list[Counted] = field(default_factory=list)
+    instead: dict[str, Counted] = field(default_factory=dict)
+    busted: set[str] = field(default_factory=set)
+    begin: tuple[int, Fraction] = (0, Fraction(0))
+
+    def anew(self) -> Fraction:
+        held, cost = self.begin
+        for first in self.trades:
+            one = first
+            while one.trade in self.instead:
+                one = self.instead[one.trade]
+            if one.trade in self.busted:
+                continue
+            after = held + (one.quantity if one.is_buy else -one.quantity)
+            if one.is_buy:
+                cost += one.price * (max(after, 0) - max(held, 0))
+            else:
+                cost = cost * Fraction(after, held) if after > 0 else Fraction(0)
+            held = after
+        return cost
 
 
 class Scales:
@@ -187,6 +268,10 @@ class Scales:
             words[name] = money(words[name], words["currency"])
         for name in _UNITS & words.keys():
             words[name] = self.units(words[name], words["instrument"])
+        for name in {"reserved", "unsettled"} & words.keys() if words["what"] in CHANGED else ():
+            is_units = _IN_UNITS.get(words["what"]) == name
+            of = words["instrument" if is_units else "currency"]
+            words[name] = self.units(words[name], of) if is_units else money(words[name], of)
         if "price" in words:
             words["price"] = whole(words["price"], PRICE_PLACES)
         return tuple(words.get(name) for name in MOVE_WORDS)
@@ -214,6 +299,7 @@ class Places:
         self.reserved_for: defaultdict[str, int] = defaultdict(int)
         self.available: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.holdings: defaultdict[str, dict[str, list[Holding]]] = defaultdict(dict)
+        self.costs: defaultdict[tuple[str, str], Costs] = defaultdict(Costs)
 
     def take(self, row: Row) -> None:
         """Raises Wrong when something is negative, does not sum to 0, or has no position."""
@@ -243,10 +329,11 @@ class Places:
                     self.reserved_for[words[by]] += signed
             touched.add((asset, of))
         for asset, of in touched:
-            self._check(row.stream, asset, of, may_overdraw=words["what"].endswith("_applied"))
+            may_overdraw = words["what"].endswith(("_applied", "_busted", "_corrected"))
+            self._check(row.stream, asset, of, may_overdraw=may_overdraw)
 
     def _check(self, account: str, asset: str, of: str, *, may_overdraw: bool) -> None:
-        """A trade booked from a parked report may take more than there is; nothing else may."""
+        """Trades booked from parked reports, busted or corrected, may take more than there is."""
         if self.sums[asset, of]:
             raise Wrong(
                 f"I3/I4: {asset} of {of} sums to {self.sums[asset, of]} over all places, not to 0"
@@ -287,10 +374,16 @@ class Places:
                 last.trades += 1
                 last.unsettled_trades += 1
                 self._note_cost(row, last, is_buy=not what.startswith("sell"))
+            case "buy_busted" | "sell_busted" | "buy_corrected" | "sell_corrected":
+                self._note_change(row, what, last)
             case "position_matured":
                 last.cost = Fraction(0)
-            case "position_split" if not self.scales.units(row.quantity_after, row.instrument):
-                last.cost = Fraction(0)
+                self.costs[row.stream, row.instrument].trades.clear()
+            case "position_split":
+                after = self.scales.units(row.quantity_after, row.instrument)
+                last.cost = last.cost if after else Fraction(0)
+                self.costs[row.stream, row.instrument].trades.clear()
+                self.costs[row.stream, row.instrument].begin = after, last.cost
             case "buy_settled" | "sell_settled":
                 last.unsettled_trades -= 1
             case "position_closed":
@@ -301,6 +394,8 @@ class Places:
         """The cost of the units held; a sell takes its share."""
         quantity = self.scales.units(row.quantity, row.instrument)
         held = self.total(row.stream, "units", row.instrument)
+        one = Counted(row.trade, is_buy, Fraction(row.price), quantity)
+        self.costs[row.stream, row.instrument].trades.append(one)
         if is_buy:
             holding.buy_trades += 1
             owned = max(held, 0)
@@ -309,6 +404,24 @@ class Places:
             holding.cost *= Fraction(held - quantity, held)
         else:
             holding.cost = Fraction(0)
+
+    def _note_change(self, row: Row, what: str, holding: Holding) -> None:
+        """A trade that was taken back, or is another one; the cost is that of the remaining ones."""
+        costs, is_buy = self.costs[row.stream, row.instrument], what.startswith("buy")
+        holding.trades += 1
+        if what.endswith("busted"):
+            holding.unsettled_trades -= not row.is_settled
+            costs.busted.add(row.trade)
+        else:
+            holding.unsettled_trades += 1
+            holding.buy_trades += is_buy
+            quantity = self.scales.units(row.quantity, row.instrument)
+            costs.instead[row.corrects] = Counted(row.trade, is_buy, Fraction(row.price), quantity)
+        holding.cost = costs.anew()
+        places = self.scales.of_instrument[row.instrument]
+        said = Fraction(row.cost) * 10**places
+        if abs(said - holding.cost) > Fraction(1, 10**6):
+            raise Wrong(f"{row.trade} leaves a cost of {row.cost}, its trades say {holding.cost}")
 
     def check_positions(self, account: str) -> None:
         """A position is closed exactly when nothing is held and nothing is to settle."""
@@ -338,11 +451,14 @@ class Causes:
         self.executions: dict[tuple[str, str], str] = {}
         self.counted: dict[str, Row] = {}
         self.applied: set[tuple[str, str]] = set()
+        self.busting: tuple[str, str, str] | None = None
         self.quoted: set[tuple[str, str, str]] = set()
 
     def take(self, row: Row) -> list[Move]:
         """Raises Wrong for amounts that break the rules of money."""
         kind, _, happened = row.what.partition(".")
+        if row.what != "order.trade_corrected" or row.is_first:
+            self.busting = None
         if kind == "order":
             return self._of_order(row, happened)
         if kind in ("deposit", "withdrawal"):
@@ -391,12 +507,18 @@ class Causes:
                 return self._funded(order, row)
             case "trade_recorded" | "trade_applied":
                 return [self._traded(order, row, is_applied=happened == "trade_applied")]
+            case "trade_busted":
+                return [self._busted(order, row)]
+            case "trade_corrected":
+                return [self._traded(order, row, is_applied=row.report is not None)]
             case "trade_settled":
                 return [self._settled(order, row)]
             case "filled" | "cancelled":
                 return self._over(order, row, happened)
             case "settled" if not order.is_settled:
                 raise Wrong(f"I6: {row.stream} is settled, of its trades {len(order.settled)} are")
+            case "settled":
+                order.is_ended = True
         return []
 
     @staticmethod
@@ -484,14 +606,19 @@ class Causes:
         self._check_sums(order, row, quantity, is_applied=is_applied)
         if is_applied:
             self.applied ^= {(row.words["report"], row.trade)}
+        words: dict[str, Any] = {}
+        if row.what == "order.trade_corrected":
+            words = self._corrected(order, row, notional + fee if order.is_buy else quantity)
+        elif is_applied:
             order.late |= {row.trade} if order.is_over else set()
         else:
             order.used += notional + fee if order.is_buy else quantity
+        how = row.what.removeprefix("order.trade_").replace("recorded", "booked")
         side = "buy" if order.is_buy else "sell"
-        if not order.is_funded and not is_applied:
+        if not order.is_funded and how == "booked":
             side = "rollover"
         return move(
-            f"{side}_{'applied' if is_applied else 'booked'}",
+            f"{side}_{how}",
             terms.account,
             row.stream,
             trade=row.trade,
@@ -503,6 +630,69 @@ class Causes:
             fee=fee,
             quantity=quantity,
             price=whole(row.price, PRICE_PLACES),
+            **words,
+        )
+
+    def _corrected(self, order: Order, row: Row, needed: int) -> dict[str, Any]:
+        """A trade in place of one that was busted just before it, paid by the reservation first."""
+        if self.busting != (row.stream, row.corrects, row.execution_reference):
+            raise Wrong(f"I2: {row.trade} corrects {row.corrects}, which was not just busted by it")
+        order.late |= {row.trade} if order.is_ended else set()
+        drawn = 0 if order.is_over else min(needed, order.reserved)
+        self._check_drawn(order, row, drawn)
+        order.used += drawn
+        return {"corrects": row.corrects, "reserved": drawn}
+
+    def _check_drawn(self, order: Order, row: Row, due: int) -> None:
+        terms = order.terms
+        of = terms.currency if order.is_buy else terms.instrument
+        said = money(row.reserved, of) if order.is_buy else self.scales.units(row.reserved, of)
+        if said != due:
+            raise Wrong(f"{row.what} of {row.trade} says {said} is reserved, due are {due}")
+
+    def _busted(self, order: Order, row: Row) -> Move:
+        """The sums become those of the remaining trades."""
+        terms, done = order.terms, order.trades.get(row.trade)
+        if done is None or row.trade in order.busted:
+            raise Wrong(f"I2: {row.stream} has no {row.trade} that could be busted")
+        self.busting = row.stream, row.trade, row.execution_reference
+        if row.report is not None:
+            self.applied ^= {(row.report, row.trade)}
+        quantity = self.scales.units(row.quantity, terms.instrument)
+        notional, fee = money(row.notional, terms.currency), money(row.fee, terms.currency)
+        if (row.quantity, row.consideration) != (done.quantity, done.consideration):
+            raise Wrong(f"{row.trade} was of {done.quantity} units")
+        order.busted.add(row.trade)
+        order.consideration -= Fraction(row.consideration) * 10**order.places
+        order.quantity -= quantity
+        order.notional -= notional
+        order.fees -= fee
+        if order.has_traded:
+            self._check_sums(order, row, quantity, is_applied=True)
+        elif (order.notional, order.fees, order.consideration) != (0, 0, 0):
+            raise Wrong(f"{row.stream} has no trades, and costs {order.notional} and {order.fees}")
+        returned = 0 if order.is_over else min(notional + fee if order.is_buy else quantity, order.used)
+        self._check_drawn(order, row, returned)
+        order.used -= returned
+        is_settled = row.trade in order.settled
+        unsettled = quantity
+        if not order.is_buy:
+            unsettled = money(done.notional, terms.currency) - money(done.fee, terms.currency)
+        return move(
+            "buy_busted" if order.is_buy else "sell_busted",
+            terms.account,
+            row.stream,
+            trade=row.trade,
+            position=row.words["position"],
+            instrument=terms.instrument,
+            currency=terms.currency,
+            settlement_date=done.settlement_date,
+            notional=notional,
+            fee=fee,
+            quantity=quantity,
+            reserved=returned,
+            unsettled=0 if is_settled else unsettled,
+            is_settled=is_settled,
         )
 
     def _check_sums(self, order: Order, row: Row, quantity: int, *, is_applied: bool) -> None:
@@ -529,8 +719,8 @@ class Causes:
         trade, terms = order.trades.get(row.trade), order.terms
         if trade is None:
             raise Wrong(f"I6: {row.stream} settles {row.trade}, which it does not have")
-        if row.trade in order.settled:
-            raise Wrong(f"I6: {row.stream} settles {row.trade} twice")
+        if row.trade in order.settled or row.trade in order.busted:
+            raise Wrong(f"I6: {row.stream} settles {row.trade} twice, or after its bust")
         order.settled.add(row.trade)
         words: dict[str, Any] = {}
         if not order.is_buy:
@@ -548,10 +738,10 @@ class Causes:
 
     @staticmethod
     def _over(order: Order, row: Row, happened: str) -> list[Move]:
-        if bool(order.trades) != (happened == "filled"):
+        if order.has_traded != (happened == "filled"):
             raise Wrong(f"I6: {row.stream} is {happened} with {len(order.trades)} trades")
         terms, rest = order.terms, order.reserved
-        order.is_over = True
+        order.is_over, order.is_ended = True, happened == "cancelled"
         if not order.is_funded and happened == "cancelled":
             return [move("rollover_released", terms.account, row.stream)]
         if not rest:
@@ -600,6 +790,7 @@ class Money:
         self._caused: Counter[Move] = Counter()
         self._accounts: set[str] = set()
         self._settling: set[str] = set()
+        self._reserving: dict[str, str] = {}
 
     def take(self, row: Row, status: str) -> None:
         """Raises Wrong at the fact that breaks a rule. `status`: of its stream, after it."""
@@ -616,7 +807,10 @@ class Money:
             self._settling.add(row.stream)
         elif status == "settled":
             self._settling.discard(row.stream)
-        if row.subject_kind in ("order", "deposit", "withdrawal"):
+        if row.what == "order.trade_busted":
+            self._reserving[row.stream] = status  # a correction's money has come before it, too
+        elif row.subject_kind in ("order", "deposit", "withdrawal"):
+            self._reserving.pop(row.stream, None)
             self._check_reserved(row.stream, status)
 
     def _check_reserved(self, subject: str, status: str) -> None:
@@ -632,6 +826,9 @@ class Money:
 
     def end_append(self) -> None:
         """Raises Wrong when what was moved is not what its causes say."""
+        for subject, status in self._reserving.items():
+            self._check_reserved(subject, status)
+        self._reserving.clear()
         moved, caused = self._moved, self._caused
         self._moved, self._caused = Counter(), Counter()
         self.servicing.end_append()

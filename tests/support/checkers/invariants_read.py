@@ -47,6 +47,14 @@ FIELDS = {
     " settlement_date automatic_rollover at_us",
     "account.sell_applied": "subject trade position instrument currency price quantity notional fee"
     " settlement_date at_us",
+    "account.buy_corrected": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date automatic_rollover at_us corrects reserved cost",
+    "account.sell_corrected": "subject trade position instrument currency price quantity notional fee"
+    " settlement_date at_us corrects reserved cost",
+    "account.buy_busted": "subject trade position instrument currency quantity notional fee unsettled"
+    " reserved cost settlement_date is_settled at_us",
+    "account.sell_busted": "subject trade position instrument currency quantity notional fee unsettled"
+    " reserved cost settlement_date is_settled at_us",
     "account.buy_settled": "subject trade position instrument quantity at_us",
     "account.sell_settled": "subject trade position instrument currency proceeds at_us",
     "account.position_closed": "position instrument at_us",
@@ -76,6 +84,12 @@ FIELDS = {
     "order.trade_applied": "trade position venue execution_reference price quantity accrued_interest"
     " consideration notional fee settlement_date executed_at_us counterparty execution_broker ytm at_us"
     " report",
+    "order.trade_corrected": "trade position venue execution_reference price quantity accrued_interest"
+    " consideration notional fee settlement_date executed_at_us counterparty execution_broker ytm at_us"
+    " corrects reserved report",
+    "order.trade_busted": "trade position venue execution_reference quantity consideration notional fee"
+    " reserved busted_at_us report at_us",
+    "order.expiry_requested": "at_us",
     "order.filled": "at_us",
     "order.trade_settled": "trade at_us",
     "order.settled": "at_us",

@@ -178,6 +178,13 @@ class Servicing:
                     self.unpaid[row.trade] = row
             case "sell_booked" | "sell_applied":
                 self._traded(row, known, -1)
+            case "buy_corrected":
+                self._traded(row, known, 1)
+            case "sell_corrected":
+                self._traded(row, known, -1)
+            case "buy_busted" | "sell_busted":
+                self._traded(row, known, -1 if happened == "buy_busted" else 1)
+                known.owed.pop(row.trade, None)
             case "buy_settled":
                 self._delivered(row, known)
             case "coupon_paid" | "dividend_paid":
@@ -207,7 +214,7 @@ class Servicing:
             )
         units = self.scales.units(row.quantity, row.instrument)
         known.dated.append((splits, row.settlement_date, sign * units))
-        if sign > 0:
+        if sign > 0 and row.what != "account.sell_busted":
             known.owed[row.trade] = units
 
     def _delivered(self, row: Row, known: Trades) -> None:

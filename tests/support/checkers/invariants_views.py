@@ -29,6 +29,8 @@ EVENTS = {
     "order.trade_recorded": "trade.executed",
     "order.trade_applied": "trade.executed",
     "order.trade_settled": "trade.settled",
+    "order.trade_busted": "trade.busted",
+    "order.trade_corrected": "trade.corrected",
     "account.position_opened": "position.opened",
     "account.position_closed": "position.closed",
     "account.position_matured": "position.matured",
@@ -167,8 +169,9 @@ def _fact_of(order: Order, status: str) -> dict[str, Any]:
     cash = money(terms.cash_amount, terms.currency) if order.is_buy else None
     net = money(terms.net_cash_amount, terms.currency) if order.is_buy else None
     fees = order.fees
-    if order.is_buy and not order.trades and cash is not None and net is not None:
-        fees = 0 if status == "cancelled" else cash - net
+    is_open = status in ("placed", "pending", "executing")
+    if order.is_buy and not order.has_traded and is_open and cash is not None and net is not None:
+        fees = cash - net
     if not order.is_buy and order.trades:
         net = order.notional - order.fees
     return {
@@ -186,7 +189,7 @@ def _fact_of(order: Order, status: str) -> dict[str, Any]:
         "traded_quantity": order.quantity,
         "trades": {
             name: (
-                "settled" if name in order.settled else "executed",
+                _status(order, name),
                 whole(trade.quantity, order.unit_places),
                 money(trade.notional, terms.currency),
                 whole(trade.price, PRICE_PLACES),
@@ -197,6 +200,12 @@ def _fact_of(order: Order, status: str) -> dict[str, Any]:
             for name, trade in order.trades.items()
         },
     }
+
+
+def _status(order: Order, trade: str) -> str:
+    if trade in order.busted:
+        return "busted"
+    return "settled" if trade in order.settled else "executed"
 
 
 def _balances(shown: Shown, rows: list[Row], books: Money) -> Iterator[str]:
@@ -233,7 +242,10 @@ def _balances(shown: Shown, rows: list[Row], books: Money) -> Iterator[str]:
     facts = Counter(row.what for row in rows)
     bought, sold = (
         sum(facts[f"account.{what}"] for what in kinds.split())
-        for kinds in ("buy_booked buy_applied rollover_paid", "sell_booked sell_applied")
+        for kinds in (
+            "buy_booked buy_applied buy_corrected rollover_paid",
+            "sell_booked sell_applied sell_corrected",
+        )
     )
     due = {
         "deposit": facts["account.cash_deposited"],
@@ -241,6 +253,7 @@ def _balances(shown: Shown, rows: list[Row], books: Money) -> Iterator[str]:
         "buy": bought,
         "sell": sold,
         "fee": bought + sold,
+        "reversal": 2 * (facts["account.buy_busted"] + facts["account.sell_busted"]),
         "coupon_payment": facts["account.coupon_paid"],
         "dividend": facts["account.dividend_paid"],
         "maturity": facts["account.position_matured"],
@@ -350,7 +363,7 @@ def _working(shown: Shown, lives: Lives, books: Money) -> Iterator[str]:
         trade: stream
         for stream, order in books.causes.orders.items()
         for trade in order.trades
-        if trade not in order.settled
+        if trade not in order.settled and trade not in order.busted
     }
     yield from _differences("due", due, open_trades)
 
