@@ -20,6 +20,7 @@ from engine.domain.order_request import OrderRequest
 from engine.history.story import read_story
 from engine.journal.datastore import open_store
 from engine.journal.store import Store
+from engine.kernel.errors import EngineError
 from engine.kernel.limits import ORDER_QUOTE_KEPT_US, ORDER_QUOTES_MAX
 from engine.registers import order_quotes
 from engine.registers.operations import define_operations
@@ -84,6 +85,31 @@ def test_expired_quotes_are_purged_and_an_account_has_so_many(
     register.keep("acme", quote("g", at_us=NOW_US + 31 + ORDER_QUOTE_KEPT_US))
     assert kept(store) == {"quo_f", "quo_g"}
     assert ORDER_QUOTES_MAX > 3
+
+
+def test_many_quotes_at_once_are_kept_and_purged_once(store: Store) -> None:
+    """Each of four writers purges what the others would purge too."""
+    register, start = OrderQuotes(store, TABLES), Barrier(4)
+    for number in range(40):
+        register.keep("acme", quote(f"old{number}", f"acc_{number % 3}"))
+    later_us = NOW_US + 31 + ORDER_QUOTE_KEPT_US
+    faults: list[Exception] = []
+
+    def keep(writer: int) -> None:
+        start.wait(30)
+        try:
+            for number in range(10):
+                register.keep("acme", quote(f"new{writer}{number}", f"acc_{writer}", later_us))
+        except EngineError as error:
+            faults.append(error)
+
+    threads = [Thread(target=keep, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert kept(store) == {f"quo_new{writer}{number}" for writer in range(4) for number in range(10)}
 
 
 # --- many orders with one quote -------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +34,7 @@ KEYS = [
     "estimated_quantity", "estimated_cash", "accrued_interest", "settlement_date", "limit_price",
     "is_binding", "expires_at",
 ]  # fmt: skip
+PAGE = Path(__file__).parents[2] / "docs" / "quotes.md"
 ASKED = ("instrument", "side", "cash_amount", "quantity", "limit_price")
 
 
@@ -77,6 +81,11 @@ def test_an_order_comes_to_what_was_quoted(engine: Engine, client: Client) -> No
         "estimated_quantity": "0.99", "estimated_cash": "99.50", "accrued_interest": "0.00000000",
     }  # fmt: skip
     assert (known["limit_price"], known["is_binding"]) == (None, False)
+    shown = re.search(r"^200 ({.*?})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    example = json.loads(shown[1])
+    assert list(example) == KEYS
+    assert {**figures, "instrument": example["instrument"]} == {name: example[name] for name in figures}
     order = ok(place(client, account, buying("100.00"), known), 201)
     assert order["quote"] == known["id"]
     engine.execute(order["id"], ["0.99"])

@@ -157,6 +157,10 @@ def test_an_order_that_may_not_wait_is_refused(engine: Engine, client: Client, p
     )
     assert datetime.fromisoformat(opens) > datetime.now(UTC)
     assert engine.journal.head == head
+    asked = {"instrument": instrument(), "side": "buy", "cash_amount": "10"}
+    quotes = f"/accounts/{account}/order-quotes"
+    assert client.post(quotes, asked, Prefer=prefer).json["detail"] == reply.json["detail"]
+    ok(client.post(quotes, asked))
     put(client, None)
     assert ok(place(client, account, prefer=prefer), 201)["status"] == "placed"
 

@@ -150,6 +150,13 @@ def use(quote: OrderQuote, made: World, at_us: int) -> QuoteConsumed | str:
         return refused.code
 
 
+def test_a_split_is_a_change_of_the_instrument() -> None:
+    known = a_holder().instrument("ins")
+    split = replace(known, servicing=replace(known.servicing, splits=1))
+    assert listing_of(known) == listing_of(replace(known))
+    assert listing_of(split) != listing_of(known)
+
+
 BOND = Terms(
     "A bond",
     "BND",
