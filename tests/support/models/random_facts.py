@@ -36,6 +36,9 @@ def streams(facts: Iterable[tuple[str, str, Fact]]) -> Iterator[tuple[str, Fact]
     """(stream id, fact): ids get the prefixes that a world does without, times start in 2026."""
     kinds: dict[str, str] = {}
     for subject, name, fact in facts:
+        if subject == "quote":  # named as orders name it
+            yield name, renamed(fact, kinds)
+            continue
         prefix = PREFIXES.get(subject)
         if prefix is None:
             first = "dep" if isinstance(fact, DepositOpened) else "wdr"
