@@ -1,4 +1,4 @@
-"""Facts of an instrument's life in a sentence."""
+"""Facts of an instrument's life, and of scripts, in a sentence."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from engine.domain.corporate_action import (
     ScheduleFollowed,
 )
 from engine.domain.order import RolloverFunded
+from engine.domain.script import ScriptPlayed, ScriptTaken, ScriptWritten
 from engine.domain.servicing import (
     CouponPaid,
     DividendPaid,
@@ -125,6 +126,14 @@ def _completed(fact: ActionCompleted) -> str:
     return f"{fact.action} completed: {fact.accounts} accounts, {plain(fact.amount)} in all"
 
 
+# --- scripts --------------------------------------------------------------------------------------
+
+
+def _written(fact: ScriptWritten) -> str:
+    steps = ", ".join(step.kind for step in fact.steps)
+    return f"{fact.script} for {fact.subject_kind} {fact.subject}: {steps}"
+
+
 _SENTENCES: Final[dict[type[Fact], Callable[[Any], str]]] = {
     CouponPaid: _coupon,
     DividendPaid: _dividend,
@@ -143,5 +152,8 @@ _SENTENCES: Final[dict[type[Fact], Callable[[Any], str]]] = {
     ActionWithdrawn: _withdrawn,
     ActionStarted: lambda fact: f"{fact.action} started: accounts have it from now on",
     ActionCompleted: _completed,
+    ScriptWritten: _written,
+    ScriptTaken: lambda fact: f"{fact.script} is taken by {fact.order}",
+    ScriptPlayed: lambda fact: f"All reports of {fact.script} have been taken",
 }
 """Fact of an instrument's life -> its sentence."""

@@ -16,6 +16,7 @@ import pytest
 from engine.audit.auditing import AuditOptions, audit
 from engine.domain import script
 from engine.domain.script import ScriptPlayed
+from engine.history.story import read_story
 from tests.support.servers.http_engine import Engine, ok
 from tests.support.servers.stage import Scene, Stage
 
@@ -226,6 +227,14 @@ def test_a_script_is_listed_and_taken_once(stage: Stage, scene: Scene) -> None:
     taken = {one["id"]: one["taken_by"] for one in ok(scene.client.get("/sandbox/scripts?status=taken"))}
     assert [taken[one["id"]] for one in (first, second, other)] == orders[:3]
     path = f"/accounts/{scene.account}/orders"
+    story = read_story(stage.engine.journal, script.STREAM)
+    assert all(told.said for told in story.told)
+    first_words = [told.said[0] for told in story.told if first["id"] in told.said[0]]
+    assert first_words == [
+        f"{first['id']} for account {scene.account}: ended",
+        f"{first['id']} is taken by {orders[0]}",
+        f"All reports of {first['id']} have been taken",
+    ]
     reasons = [ok(scene.client.get(f"{path}/{order}"))["cancelled_reason"] for order in orders]
     assert reasons == ["unfilled", None, "venue_rejected", None]  # the last one as without a script
 

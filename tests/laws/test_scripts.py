@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -55,14 +56,16 @@ class Way(NamedTuple):
 ALWAYS = Way(frozenset(range(END_S)), frozenset(), None)
 
 
-def heard(steps: Sequence[Step], way: Way) -> tuple[list[Report], Prompter]:
+def heard(
+    steps: Sequence[Step], way: Way, kind: type[SimulatedVenue] = SimulatedVenue
+) -> tuple[list[Report], Prompter]:
     """Distinct reports in the order in which they came first. All are recorded when they were read."""
     sent = ticket(script=Play("scr_1", tuple(steps), 0))
     prompter = Prompter(SentOrder(sent, ()))
     now_us, number, reports = STARTED_US, 0, dict[str, Report]()
 
     def begin() -> SimulatedVenue:
-        return SimulatedVenue(lambda: now_us, prompter=prompter)
+        return kind(lambda: now_us, prompter=prompter)
 
     venue = begin()
     submit(venue, sent)
@@ -154,3 +157,33 @@ def test_days_count_by_the_business_clock_alone(steps: list[Step], days: int) ->
     ]
     found, _ = heard(moved, ALWAYS)
     assert found == []
+
+
+class ForgetsOrders(SimulatedVenue):
+    """A broken build, for control: orders that are over are not looked for after a start."""
+
+    def _resume(self) -> None:
+        return
+
+
+class ForgetsRequests(SimulatedVenue):
+    """Another one: what was asked before a start is not known."""
+
+    def _cancels(self, ticket: Ticket) -> Sequence[CancelTicket]:
+        return ()
+
+
+@pytest.mark.parametrize(("broken", "killed_s"), [(ForgetsOrders, 10), (ForgetsRequests, 5)])
+def test_a_broken_venue_is_noticed(broken: type[SimulatedVenue], killed_s: int) -> None:
+    """A request at 3 s is refused at 4 s, executed at 7 s; the end at 9 s is followed by a trade."""
+    steps = [
+        Step("cancel_rejected", after_us=SECOND_US, on_cancel=True),
+        Step("trade", after_us=4 * SECOND_US, on_cancel=True),
+        Step("ended", after_us=9 * SECOND_US),
+        Step("trade", after_us=12 * SECOND_US),
+    ]
+    way = Way(ALWAYS.polls, frozenset({killed_s}), 3)
+    wanted, _ = heard(steps, ALWAYS._replace(cancel_s=3))
+    assert len(wanted) == 4
+    assert sorted(heard(steps, way)[0], key=key) == sorted(wanted, key=key)
+    assert len(heard(steps, way, broken)[0]) < len(wanted)
