@@ -19,7 +19,6 @@ from engine.domain.stored import engine_codec
 from engine.installation import (
     Migrated,
     exists,
-    make_tables,
     migrate,
     open_installation,
     open_journal_datastore,
@@ -32,6 +31,7 @@ from engine.sandbox.sandbox import prepare
 from engine.transfer import dumping, restoring
 from engine.transfer.backup import Backup
 from engine.transfer.dump_vouching import Vouchers
+from tests.support.engines.prepared import make_tables
 from tests.support.engines.sealers import raw
 from tests.support.models.facts import envelope
 

@@ -18,11 +18,11 @@ from engine.domain.halt import TradingHalted
 from engine.domain.kind import JournalKind
 from engine.domain.stored import engine_codec
 from engine.followers.follow import Follower
-from engine.installation import make_tables, open_journal_datastore
+from engine.installation import open_journal_datastore
 from engine.journal.journal import Journal
 from engine.kernel.fact import StreamAppend
 from order_engine.main import app
-from tests.support.engines.prepared import install
+from tests.support.engines.prepared import install, make_tables
 from tests.support.engines.releases import FIRST
 from tests.support.models.facts import envelope
 

@@ -95,6 +95,19 @@ def install(settings: Settings, kind: JournalKind = "sandbox") -> None:
         _installation(kind).copy(settings.data, settings.journal_url)
 
 
+def make_tables(settings: Settings) -> None:
+    """Tables without a journal's kind, as `installation.make_tables` makes them."""
+    if _is_there(settings.journal_url):
+        installation.make_tables(settings)
+    else:
+        _tables().copy(settings.data, settings.journal_url)
+
+
+@cache
+def _tables() -> Prepared:
+    return Prepared(lambda data, url: installation.make_tables(Settings(data, url)))
+
+
 @cache
 def _journal(kind: JournalKind | None) -> Prepared:
     def make(_: Path, url: str) -> None:

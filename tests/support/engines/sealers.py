@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from engine import installation
 from engine.config.settings import Settings
 from engine.domain.stored import engine_codec
 from engine.journal import sqlite
@@ -25,6 +24,7 @@ from engine.proof.seals import Seal, Seals
 from engine.registers.operations import Operations, define_operations
 from tests.support.engines.following import Clock
 from tests.support.engines.journals import events, new_command
+from tests.support.engines.prepared import make_tables
 
 TRIGGERS = ("journal", "seals")
 
@@ -156,7 +156,7 @@ def raw(url: str) -> Iterator[Any]:
 @contextmanager
 def opened(settings: Settings) -> Iterator[House]:
     """An installation's journal, and its sealing key."""
-    installation.make_tables(settings)
+    make_tables(settings)
     with Journal(settings.journal_url, engine_codec()) as journal:
         signer = Signer(origin_of(journal.meta["journal_id"]), bytes(range(32)))
         yield House(journal, signer, settings.journal_url)
