@@ -35,7 +35,7 @@ WORDS: dict[str, list[str]] = {
     "client create": ["--tenant", "t", "--scope", "read"], "client disable": ["cli_x"],
     "client rotate": ["cli_x"],
     "import instruments": ["FILE"], "import prices": ["PRICES"],
-    "import actions": ["ACTIONS"], "outlet resend": ["--after", "0"],
+    "import actions": ["ACTIONS"], "sandbox play": ["FILE"], "outlet resend": ["--after", "0"],
     "replay": [ORDER], "rebuild": ["--all"], "verify": ["--all"], "rollback": ["--all"],
     "retry": ["orders", ORDER], "halt": ["--status"], "resume": ["--reason", "x"], "dump": ["-"],
     "backup": ["TARGET"], "evidence": [ORDER], "journal accept-loss": ["--reason", "x", "--yes"],
