@@ -18,6 +18,7 @@ from engine.domain.order import (
     CancelRejected,
     CancelRequested,
     ExecutionStarted,
+    ExpiryRequested,
     MadePending,
     Placed,
     TradeRecorded,
@@ -135,6 +136,15 @@ def _when(recorded: Recorded) -> str:
     return rfc3339(recorded.envelope.at_us)
 
 
+def _limit(placed: Placed) -> str:
+    return "none: a market order" if placed.limit_price is None else plain(placed.limit_price)
+
+
+def _force(placed: Placed) -> str | None:
+    until = placed.expires_at_us
+    return placed.time_in_force if until is None else f"{placed.time_in_force}, until {rfc3339(until)}"
+
+
 def _instructions(case: Case) -> list[RecordedAnswer]:
     placed = case.placed
     words = ["rollover of a maturing position"] if placed.purpose == ROLLOVER else []
@@ -229,13 +239,14 @@ ASKED: Final[tuple[Item, ...]] = (
     Item("long or short, of a sell", ("CAT (j)(7)",), _long),
     Item("opening or closing", ("CAT (j)(7)",), None, _NO_FIELD),
     Item("type of the order", ("SEC", "MiFID 1.14", "RTS 24", "CAT (j)(7)"),
-          lambda case: case.said("market")),
+          lambda case: case.said(case.placed.order_type)),
     Item("size asked for", ("SEC", "MiFID 1.12", "RTS 24", "CAT (j)(7)"), _size),
     Item("limit of the price", ("SEC", "MiFID 1.8", "RTS 24", "CAT (j)(7)"),
-          lambda case: case.said("none: a market order")),
+          lambda case: case.said(_limit(case.placed))),
     Item("price notation and currency", ("MiFID 1.7", "MiFID 1.10", "RTS 24"),
           lambda case: case.said(f"{case.placed.price_type}, {case.placed.currency}")),
-    Item("time in force", ("SEC", "MiFID 1.13", "RTS 24", "CAT (j)(7)"), None,
+    Item("time in force", ("SEC", "MiFID 1.13", "RTS 24", "CAT (j)(7)"),
+          lambda case: case.said(_force(case.placed)),
           "an order stands until it is executed or cancelled, or ended by its venue"),
     Item("particular instructions", ("SEC", "MiFID 1.15", "CAT (j)(7)"), _instructions),
     # --- persons
@@ -272,6 +283,8 @@ ASKED: Final[tuple[Item, ...]] = (
           lambda _: [RecordedAnswer("no: an order cannot be modified")]),
     Item("cancellation asked for", ("SEC", "CAT (c)(7)(iv)"),
           _each(CancelRequested, lambda one: f"{_when(one)}, {_who(one)}", "no")),
+    Item("asked to end as expired", ("SEC", "MiFID 1.13"),
+          _each(ExpiryRequested, _when, "no")),
     Item("cancellation refused", ("SEC", "RTS 24"), _each(CancelRejected, _when, "no")),
     Item("cancelled", ("SEC", "RTS 24", "CAT (c)(7)(iv)"), _each(Cancelled, _cancelled, "no")),
     Item("cancelled by", ("SEC", "CAT (c)(7)(iv)"), _each(Cancelled, _who, "not cancelled")),

@@ -144,6 +144,32 @@ def test_each_wait_is_told_with_what_it_was_for() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("time_in_force", "force"), [("day", "day, until 2026-03-13T20:00:00Z"), ("gtc", "gtc")]
+)
+def test_a_limit_order_names_its_limit_and_its_time(time_in_force: Any, force: str) -> None:
+    world = World()
+    world.put("ins", Terms("A", "B", "stock", "USD"))
+    world.open()
+    world.fund("100.00")
+    limit = OrderRequest(
+        "buy", Decimal(10), order_type="limit", limit_price=Decimal("98.5"), time_in_force=time_in_force
+    )
+    world.place("ord", limit, price=None, session_ends_us=1_773_432_000_000_000)
+    world.start("ord", None, needs_price=False)
+    world.expire("ord")
+    facts = [fact for subject, _, fact in world.facts if subject == "order"]
+    records = [
+        Recorded(fact, "ord", n, n, Envelope(1_773_432_000_000_000)) for n, fact in enumerate(facts, 1)
+    ]
+    steps = [Step(one, (), world.order()) for one in records]
+    rows = {one.asked: said(one) for one in memorandum(steps, None)}
+    assert rows["type of the order"] == ["limit"]
+    assert rows["limit of the price"] == ["98.50000000"]
+    assert rows["time in force"] == [force]
+    assert rows["asked to end as expired"] == ["2026-03-13T20:00:00Z"]
+
+
 def test_every_rule_is_one_that_is_explained() -> None:
     names = {rule for one in ASKED for rule in one.rules}
     assert {next(name for name in RULES if rule.startswith(name)) for rule in names} == set(RULES)
