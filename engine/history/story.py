@@ -31,6 +31,7 @@ from engine.kernel import ids
 from engine.kernel.fact import Fact, Recorded, from_us
 from engine.kernel.limits import STREAM_BYTES_MAX
 from engine.kernel.refusals import refused
+from engine.kernel.times import rfc3339
 from engine.kernel.values import plain
 
 Shown = dict[str, str | bool | int | None]
@@ -175,11 +176,14 @@ def _order(order: Order) -> Iterator[tuple[str, Any]]:
     yield "account", terms.account
     yield "instrument", terms.instrument
     yield "side", terms.side
-    amount = "cash_amount" if terms.side == "buy" else "quantity"
-    yield amount, getattr(terms, amount)
+    yield "cash_amount", terms.cash_amount
+    yield "quantity", terms.quantity
     yield "currency", terms.currency
     yield "price", terms.price
     yield "quote", terms.quote
+    yield "limit_price", terms.limit_price
+    yield "time_in_force", terms.time_in_force
+    yield "expires_at", None if terms.expires_at_us is None else rfc3339(terms.expires_at_us)
     yield "reserved", order.reserved
     yield "net_cash_amount", order.net_cash_amount
     yield "traded_quantity", order.traded_quantity
@@ -187,6 +191,7 @@ def _order(order: Order) -> Iterator[tuple[str, Any]]:
     yield "fees", order.fees
     yield "venue", order.venue
     yield "cancel_requested", order.cancel_requested or None
+    yield "is_expiring", order.is_expiring or None
     yield "pending_reason", order.pending_reason if order.status == "pending" else None
     yield "cancelled_reason", order.cancelled_reason
     for trade in order.trades:

@@ -381,6 +381,10 @@ def test_what_a_newer_engine_adds_is_passed_over() -> None:
 def test_values_are_written_as_the_engine_reads_them() -> None:
     buy = endpoints.orders.buy("acc_1", "ins_1", Decimal("1E+2"))
     assert buy.body["cash_amount"] == "100"
+    assert buy.body["order_type"] == "market"
+    sell = endpoints.orders.sell("acc_1", "ins_1", 5, limit_price=Decimal("1E+1"), time_in_force="gtc")
+    limited = {"order_type": "limit", "limit_price": "10", "time_in_force": "gtc"}
+    assert limited.items() <= sell.body.items()
     listed = endpoints.orders.orders("a/b c", status=("placed", "filled"), page_size=2,
         created_from=datetime(2026, 3, 12, 1, tzinfo=timezone(timedelta(hours=2))),
     )  # fmt: skip
