@@ -82,6 +82,7 @@ class Initiator:
     def stop(self) -> None:
         """Logs out and ends the thread."""
         self._initiator.stop()
+        del self._initiator  # before the objects that it uses: a collection has no order
         self._log.close()
 
     def send(self, fields: Sequence[Field]) -> None:

@@ -6,6 +6,7 @@ and carriage return escaped. Files of earlier days are compressed in the backgro
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import BinaryIO, Final, Literal, NamedTuple
 
 from engine.kernel.limits import FIX_PACKING_S, FIX_REPLAY_BYTES
 from engine.venues.fix.wire import CHARSET, Garbled, time_of, time_text
+from engine.venues.port import VenueUnavailable
 
 Direction = Literal["<", ">"]
 """In, or out."""
@@ -36,8 +38,9 @@ class Entry(NamedTuple):
 
 
 class MessageLog:
-    """The log for writing. Thread-safe; one process at a time.
+    """The log for writing, and the claim to the session's files. Thread-safe; one process at a time.
 
+    Raises VenueUnavailable while another process has them.
     A message that is appended survives the process; `sync` has it survive the machine.
     """
 
@@ -49,6 +52,7 @@ class MessageLog:
         self._is_synced = True
         self._packing: threading.Thread | None = None
         directory.mkdir(parents=True, exist_ok=True)
+        self._claim = _claimed(directory)
 
     def append(self, at_us: int, direction: Direction, raw: bytes) -> None:
         """Appends a message. Raises OSError."""
@@ -82,6 +86,7 @@ class MessageLog:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
+            self._claim.close()
 
     def _of_day(self, day: str) -> BinaryIO:
         """The open file; a day before that of the file changes nothing, as clocks may step back."""
@@ -155,6 +160,19 @@ def _readable(path: Path) -> BinaryIO:
             return path.open("rb")
         path = path.with_name(path.name + ".gz")
     return gzip.open(path)  # type: ignore[return-value]
+
+
+def _claimed(directory: Path) -> BinaryIO:
+    """The lock of the session's files; it ends with the process."""
+    file = (directory / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise VenueUnavailable(
+            f"another process has the files of the FIX session in {directory}: stop it, or wait"
+        ) from error
+    return file
 
 
 def _opened(path: Path) -> BinaryIO:

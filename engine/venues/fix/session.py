@@ -171,8 +171,8 @@ class FixVenue:
     def _opened(self) -> Initiator:
         with self._opening:
             if self._session is None:
-                kept = recent(self._directory)
                 log = MessageLog(self._directory)
+                kept = recent(self._directory)
                 with self._lock:
                     for one in kept:
                         self._replay(one.direction, one.raw)

@@ -36,6 +36,8 @@ TRAPS = {
 }
 """Point at which the process dies -> the name by which `Trap.touch` knows it."""
 NAME = "MARKET"
+RESTING = ("REST", "CASE")
+"""Symbols whose orders rest: until they are cancelled, or a line of standard input, `execute ORDER`."""
 
 
 class Fate(NamedTuple):
@@ -222,9 +224,9 @@ class Market(quickfix.Application):  # type: ignore[misc]
     def steps(self, name: str) -> list[Callable[[], dict[str, Any]]]:
         fate, order = fate_of(name), self.orders[name]
         say = partial(partial, self.report, name)
-        if fate.is_rejected:
+        if fate.is_rejected and order["symbol"] != "CASE":
             return [say("8", "8")]
-        if order["symbol"] == "REST":
+        if order["symbol"] in RESTING:
             return [say("0", "0")]
         whole = Decimal(order["quantity"])
         part = (whole / fate.parts).quantize(Decimal("0.01"))
@@ -260,6 +262,12 @@ class Market(quickfix.Application):  # type: ignore[misc]
                 "at": time_text(time.time_ns() // 1_000), **said,
             })  # fmt: skip
             return self.reports[number]
+
+    def execute(self, name: str) -> None:
+        """Trades all units of a resting order."""
+        while name not in self.orders or self.orders[name]["steps"] == 0:  # on its way
+            time.sleep(0.01)
+        self.send_report(self.report(name, "F", "2", quantity=self.orders[name]["quantity"]))
 
     def cancelled(self, request: str, name: str) -> None:
         with self.lock:
@@ -348,7 +356,9 @@ def main() -> None:
     acceptor.start()
     market.resume()
     print("ready", flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        market.execute(line.split()[-1])
+        print("executed", flush=True)
     os._exit(0)
 
 
