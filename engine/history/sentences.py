@@ -1,4 +1,4 @@
-"""Facts of an instrument's life, and of scripts, in a sentence."""
+"""Facts of trades that a venue takes back, of an instrument's life and of scripts in a sentence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
+from engine.domain.bookings import BuyBusted, BuyCorrected, SellBusted, SellCorrected
 from engine.domain.corporate_action import (
     ActionAnnounced,
     ActionCompleted,
@@ -15,7 +16,7 @@ from engine.domain.corporate_action import (
     ActionWithdrawn,
     ScheduleFollowed,
 )
-from engine.domain.order import RolloverFunded
+from engine.domain.order import RolloverFunded, TradeBusted, TradeCorrected
 from engine.domain.script import ScriptPlayed, ScriptTaken, ScriptWritten
 from engine.domain.servicing import (
     CouponPaid,
@@ -90,7 +91,29 @@ def _skipped(fact: RolloverSkipped) -> str:
     return f"{fact.position} is not rolled over: {fact.reason}"
 
 
+def _changed(fact: BuyCorrected | SellCorrected) -> str:
+    done = "buy" if isinstance(fact, BuyCorrected) else "sell"
+    units = f"{plain(fact.quantity)} {fact.instrument} at {plain(fact.price)}"
+    return f"Corrected {done} of {units}, {fact.trade} in place of {fact.corrects}"
+
+
+def _reversed(fact: BuyBusted | SellBusted) -> str:
+    done = "Buy" if isinstance(fact, BuyBusted) else "Sell"
+    settled = "settled" if fact.is_settled else "unsettled"
+    return f"{done} of {plain(fact.quantity)} {fact.instrument} busted, {settled}: {fact.trade}"
+
+
 # --- orders ---------------------------------------------------------------------------------------
+
+
+def _busted(fact: TradeBusted) -> str:
+    less = f"{plain(fact.notional)} and {plain(fact.fee)} in fees less"
+    return f"{fact.venue} busts {fact.trade} by {fact.execution_reference}: {less}"
+
+
+def _trade_corrected(fact: TradeCorrected) -> str:
+    units = f"{plain(fact.quantity)} at {plain(fact.price)}"
+    return f"{fact.venue} corrects {fact.corrects} by {fact.execution_reference}: {fact.trade}, {units}"
 
 
 def _funded(fact: RolloverFunded) -> str:
@@ -146,6 +169,12 @@ _SENTENCES: Final[dict[type[Fact], Callable[[Any], str]]] = {
     RolloverPaid: _paid,
     RolloverSkipped: _skipped,
     RolloverFunded: _funded,
+    BuyBusted: _reversed,
+    SellBusted: _reversed,
+    BuyCorrected: _changed,
+    SellCorrected: _changed,
+    TradeBusted: _busted,
+    TradeCorrected: _trade_corrected,
     ScheduleFollowed: lambda fact: f"Its terms are paid from {fact.since} on",
     ActionAnnounced: _announced,
     ActionCorrected: _corrected,

@@ -256,6 +256,7 @@ def _parked(parked: ParkedReport) -> Iterator[tuple[str, Any]]:
     yield "execution_reference", report.execution_reference
     yield "order", report.order
     yield "kind", report.kind
+    yield "refers_to", report.refers_to
     yield "price", report.price
     yield "quantity", report.quantity
 

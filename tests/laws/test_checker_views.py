@@ -13,6 +13,7 @@ from engine.domain.stored import engine_codec
 from engine.journal.journal import Journal
 from projections.database import Views
 from projections.runner import Runner
+from tests.laws.market_runs import MarketRun
 from tests.laws.runs import Run
 from tests.support.checkers import invariants, invariants_views
 from tests.support.checkers.invariants_views import Shown
@@ -20,9 +21,9 @@ from tests.support.engines.prepared import make_journal
 from tests.support.models.stored_rows import named_as_streams, record, written
 
 
-def projected(journal_url: str, views_url: str, seed: int) -> invariants.Books:
+def projected(journal_url: str, views_url: str, seed: int, kind: type[Run] = Run) -> invariants.Books:
     """A random run in a database, folded into views."""
-    run = Run(seed)
+    run = kind(seed)
     run.go(150)
     make_journal(journal_url)
     with Journal(journal_url, engine_codec()) as journal:
@@ -35,10 +36,10 @@ def projected(journal_url: str, views_url: str, seed: int) -> invariants.Books:
     return invariants.books(journal_url, views_url=views_url)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_views_of_a_valid_journal_are_in_order(journal_url: str, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "kind"), [(0, Run), (1, Run), (2, MarketRun), (3, MarketRun)])
+def test_views_of_a_valid_journal_are_in_order(journal_url: str, seed: int, kind: type[Run]) -> None:
     views_url = journal_url.replace("journal.db", "views.db")
-    books = projected(journal_url, views_url, seed)
+    books = projected(journal_url, views_url, seed, kind)
     assert books.problems == []
     shown = invariants_views.read(views_url)
     assert all(shown[table] for table in ("view_orders", "view_balances", "view_transactions"))

@@ -194,8 +194,8 @@ EFFECTS: Final[dict[Effect, str]] = {
     "cancelled": "cancelled on request; without OrigClOrdID the execution has ended",
     "noted": "kept in the message log; changes nothing",
     "status": "answers OrderStatusRequest; books nothing",
-    "bust": "the trade was cancelled: parked as `not_yet_bookable`",
-    "correct": "the trade was corrected: parked as `not_yet_bookable`",
+    "bust": "the trade was cancelled: booked, the cash and units return",
+    "correct": "the trade was corrected: booked as a bust and a new trade",
     "not_understood": "fault `not_understood`",
 }
 """Effect of an execution report -> meaning."""

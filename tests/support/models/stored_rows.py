@@ -66,7 +66,8 @@ def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
         if name in ID_FIELDS:
             fields[name] = ids.get(field, field)
         elif name == "report":
-            fields[name] = _renamed(field, ids)
+            is_id = field is None or isinstance(field, str)
+            fields[name] = ids.get(field, field) if is_id else _renamed(field, ids)
     return type(value)(**fields)
 
 
