@@ -19,6 +19,7 @@ from engine.venues.simulated import SimulatedVenue
 from order_engine.prompting import JournalPrompter
 from tests.crash.dying import Points, die_at_each, set_trap, unrecorded, untold
 from tests.crash.points import before_checkpoint
+from tests.support.checkers import invariants
 from tests.support.engines.lives import DAY_US, Life, open_life
 from tests.support.engines.prepared import views_beside
 
@@ -95,3 +96,4 @@ def test_a_script_is_played_once_wherever_it_died(journal_url: str, tmp_path: Pa
         assert [str(one.quantity) for one in life.facts(TradeRecorded)] == ["0.39", "0.60"]
         assert [one.fault for one in life.facts(ReportParked)] == ["late"]
         assert audit(life.works.journal.datastore, AuditOptions()).findings == []
+    assert invariants.check(journal_url) == []
