@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.commands import decider, entries
+from engine.commands import decider, decisions, entries
 from engine.commands.command import Outcome
 from engine.commands.decider import Decider
 from engine.commands.freshness import EVENTS, Event, Status
@@ -164,6 +164,7 @@ REFUSALS = (
     "insufficient_units",
     "idempotency_key_conflict",
     "order_cancel_forbidden",
+    "quote_already_consumed",
 )
 
 # --- what is broken on purpose --------------------------------------------------------------------
@@ -241,6 +242,13 @@ def a_lost_answer_is_a_failure(patch: Patch) -> None:
     patch.setattr(Appender, "_fault_in_doubt", lambda self, doubts, fault: fault)
 
 
+def an_order_leaves_its_quote_unused(patch: Patch) -> None:
+    def changes(facts: Any) -> Any:
+        return [(stream, new) for stream, new in facts.items() if new and stream[:4] != "quo_"]
+
+    patch.setattr(decisions, "changes", changes)
+
+
 BREAKS: dict[Callable[[Patch], None], int] = {
     appends_are_never_void: 2,
     it_is_answered_before_the_commit: 0,
@@ -248,9 +256,10 @@ BREAKS: dict[Callable[[Patch], None], int] = {
     refusals_do_not_look_at_the_journal: 0,
     refusals_do_not_look_for_the_first_time: 1,
     times_go_back_with_the_clock: 0,
-    what_is_only_read_may_be_old: 1,
+    what_is_only_read_may_be_old: 3,
     states_at_odds_are_an_error: 18,
-    a_lost_answer_is_a_failure: 177,
+    a_lost_answer_is_a_failure: 245,
+    an_order_leaves_its_quote_unused: 0,
 }
 """What is broken -> a seed that found it, tried first."""
 

@@ -183,6 +183,8 @@ def _was_true(other: Auditor, one: Exchange) -> bool:
     match one.answer.code, one.request.what:
         case "insufficient_funds", "buy":
             return other.balance(words["account"], "USD")["available_for_trading"] < amount * 100
+        case "quote_already_consumed", "buy":
+            return one.answer.context["order"] in other.quotes.values()
         case "insufficient_funds", "withdrawal":
             return other.balance(words["account"], "USD")["available_for_withdrawal"] < amount * 100
         case "insufficient_units", "sell":

@@ -28,6 +28,7 @@ from engine.domain.order import (
     TradeRecorded,
     TradeSettled,
 )
+from engine.domain.order_quote import QuoteConsumed
 from engine.domain.payment import (
     DepositCompleted,
     DepositFailed,
@@ -56,13 +57,14 @@ CENTS, TICKS = 2, 8
 class Auditor(model.Model):
     """The model, and what the venue calls each trade: trade -> (venue, execution reference).
 
-    `actions`: the terms of announced ones.
+    `actions`: the terms of announced ones; `quotes`: quote -> the order that used it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.references: dict[str, tuple[str, str]] = {}
         self.actions: dict[str, ActionTerms] = {}
+        self.quotes: dict[str, str] = {}
 
 
 def do(other: Auditor, append: Sequence[Recorded]) -> str:
@@ -72,9 +74,16 @@ def do(other: Auditor, append: Sequence[Recorded]) -> str:
             return _serve(other, append)
         if isinstance(recorded.fact, InstrumentListed):
             return _do_beside_orders(other, recorded.stream, recorded.fact)
+    if isinstance(append[-1].fact, QuoteConsumed):
+        quote, append = append[-1].stream, append[:-1]
+        assert quote not in other.quotes, f"{quote} is used twice"
+        other.quotes[quote] = append[-1].stream
     stream, fact = append[-1].stream, append[-1].fact
     match fact:
         case Placed():
+            assert fact.quote is None or other.quotes.get(fact.quote) == stream, (
+                f"{fact.quote} is unused"
+            )
             return _place(other, fact)
         case MadePending(reason):
             return other.make_pending(stream, reason)

@@ -53,6 +53,23 @@ def advance_clock(context: DecisionContext, *, by_us: int) -> Decision:
     return [(clock.STREAM, clock.advance(known, by_us, at_us=context.at_us))]
 
 
+BY_QUOTE, QUOTES_LAST = 60, 40
+"""Buys of this amount name a quote, the same for so many facts of the journal."""
+
+
+def place_by_quote(
+    context: DecisionContext, *, order: str, order_request: OrderRequest, **words: Any
+) -> Decision:
+    """Places an order by a quote that was given just before, and that other orders name too."""
+    quote, asked = str(order_request.quote), replace(order_request, quote=None)
+    given: Any = yield from decisions.quote_order(context, quote=quote, order_request=asked, **words)
+    return (
+        yield from decisions.place_order(
+            context, order=order, order_request=order_request, quote=given.value, **words
+        )
+    )
+
+
 @dataclass
 class Request:
     """Something that is asked, once or again. `words` say what of, for the audit.
@@ -223,8 +240,12 @@ class Client:
     ) -> Request:
         request = self._keyed(order_request.side, account, amount, instrument)
         asked = replace(order_request, request=request.digest)
+        place: Callable[..., Decision] = decisions.place_order
+        if amount == BY_QUOTE:
+            asked = replace(asked, quote=f"quo_{account}_{len(self._town.facts) // QUOTES_LAST}")
+            place = place_by_quote
         request.decide = lambda process: partial(
-            decisions.place_order,
+            place,
             firm=firm(self._town, process),
             tenant=TENANT,
             account=account,
