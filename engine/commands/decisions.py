@@ -545,9 +545,12 @@ def put_instrument(
     rollover.check_change(known, terms, context.business_date)
     facts = instruments.put(known, instrument, terms, why_fixed=why_fixed, at_us=context.at_us)
     announcing.check_terms(known, terms, context.business_date)
+    after = known
     for fact in facts:
-        known = fold_of(instrument).evolve(known, fact)
-    facts += action_steps.follow_schedule(known, context.business_date, at_us=context.at_us)
+        after = fold_of(instrument).evolve(after, fact)
+    facts += action_steps.follow_schedule(
+        after, context.business_date, former=known, at_us=context.at_us
+    )
     return changes({instrument: facts})
 
 

@@ -36,10 +36,22 @@ BY_TERMS: Final = "engine"
 # --- decisions ------------------------------------------------------------------------------------
 
 
-def follow_schedule(state: Instrument | None, since: date, *, at_us: int) -> list[Fact]:
-    """From business date `since` on, the engine pays by the terms; once, if there is anything to pay."""
-    if state is None or state.servicing.since is not None or not _has_schedule(state):
+def follow_schedule(
+    state: Instrument | None, since: date, *, former: Instrument | None = None, at_us: int
+) -> list[Fact]:
+    """From business date `since` on, the engine pays by the terms, if there is anything to pay.
+
+    Once, and again for a schedule that has changed since `former`: what it would have brought before is
+    not paid. Not while a coupon of the former one is overdue, for that would be lost.
+    """
+    if state is None or not _has_schedule(state):
         return []
+    if state.servicing.since is not None:
+        if former is None or former.terms.bond == state.terms.bond:
+            return []
+        overdue = _next_coupon(former, former.servicing.since or since)
+        if since <= state.servicing.since or (overdue is not None and overdue.pay_date < since):
+            return []
     return [ScheduleFollowed(since, at_us)]
 
 

@@ -526,6 +526,37 @@ def test_the_day_on_which_an_action_starts(row: dict[str, str]) -> None:
                                   day("12-31"), at_us=10) == []  # fmt: skip
 
 
+FOLLOWED = """
+# Terms, and others on a later day: the ex date of the next coupon by them. `had`: the last one paid.
+of    | had   | after  | on    | next
+zero  |       | bond   | 12-01 | 2026-12-15
+zero  |       | bond   | 06-15 | 2026-06-15
+bond  | 06-15 | four   | 12-01 | 2026-12-15
+bond  | 06-15 | named  | 12-01 | 2026-12-15
+bond  |       | four   | 06-16 | 2026-03-15
+"""
+
+
+@pytest.mark.parametrize("row", rows(FOLLOWED), ids=lambda row: f"{row['of']} {row['on']}")
+def test_other_terms_bring_nothing_in_retrospect(row: dict[str, str]) -> None:
+    """Coupons of the past were announced on the day of the change. One of before that is overdue is not
+    lost: the engine stood still.
+    """
+    known = {"bond": BOND, "zero": replace(BOND, coupon=None, coupon_frequency=None),
+             "four": replace(BOND, coupon_frequency=4), "named": replace(BOND, name="N")}  # fmt: skip
+    had = []
+    if row["had"]:
+        had = action_steps.announce_due(followed(BOND), "cac_1", day(row["had"]), at_us=3)
+        had += [ActionStarted("cac_1", 4), ActionCompleted("cac_1", 1, Decimal(1), 5)]
+    former = followed(known[row["of"]], *had)
+    changed = instrument.put(former, "ins_1", known[row["after"]], at_us=6)
+    state = reduce(instrument.evolve, changed, former)
+    facts = action_steps.follow_schedule(state, day(row["on"]), former=former, at_us=6)
+    terms = action_steps.upcoming(reduce(instrument.evolve, facts, state))
+    assert terms is not None
+    assert str(terms.ex_date) == row["next"]
+
+
 def test_what_there_is_no_place_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is due on its ex date all the same, and announced once there is a place."""
     state = followed(BOND, announced(asked("call", "07-20", amount=Decimal(1)), state=followed(BOND)))
