@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ _IN_MEMORY = ("/dev/shm", "max_wal_size=64MB", "min_wal_size=32MB")
 Connection = psycopg.Connection[tuple[object, ...]]
 _CONNECTIONS: Final[dict[str, Connection]] = {}
 """URL of a server -> a connection for making and dropping databases."""
+_CONNECTING: Final = threading.Lock()
 _MEMORY_BYTES_MIN = 2 << 30
 """Less is not enough for the databases of a module and the log. Files cost less than half in memory."""
 
@@ -168,10 +170,11 @@ def drop_database(server_url: str, url: str) -> None:
 
 def _connected(server_url: str) -> Connection:
     """A connection that is kept: one for each database that is made or dropped takes 5 ms more."""
-    known = _CONNECTIONS.get(server_url)
-    if known is None or known.closed:
-        known = _CONNECTIONS[server_url] = psycopg.connect(server_url, autocommit=True)
-    return known
+    with _CONNECTING:  # a second one of the same moment would be left open
+        known = _CONNECTIONS.get(server_url)
+        if known is None or known.closed:
+            known = _CONNECTIONS[server_url] = psycopg.connect(server_url, autocommit=True)
+        return known
 
 
 def _disconnect(server_url: str) -> None:
