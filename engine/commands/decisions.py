@@ -270,8 +270,8 @@ def expire_order(context: DecisionContext, *, order: str) -> Decision:
     owner: Account = yield known.terms.account
     asked_before = 0
     if orders.can(known, ExpiryRequested):
-        past: Sequence[Fact] = yield Past(order, ExpiryRequested)
-        asked_before = sum(isinstance(fact, ExpiryRequested) for fact in past)
+        asked: Sequence[Fact] = yield Past(order, ExpiryRequested)
+        asked_before = len(asked)
     decided = trading.expire(known, asked_before, at_us=context.at_us)
     return changes({owner.id: decided.account, order: decided.subject})
 

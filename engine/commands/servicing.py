@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from engine.commands.command import Decision, DecisionContext, changes
+from engine.commands.command import Decision, DecisionContext, Past, changes
 from engine.domain import action_steps, announcing, distribution, split, trading
 from engine.domain.account import Account
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import INCOME, REDEMPTIONS
 from engine.domain.instrument import Instrument, local_date
-from engine.domain.order import Order
+from engine.domain.order import ExpiryRequested, Order, can
+from engine.kernel.fact import Fact
 from engine.kernel.ids import IdSource, is_id
 from engine.kernel.refusals import refused
 
@@ -138,6 +139,18 @@ def cancel_waiting(
     yield known.terms.account
     decided = trading.cancel(known, reason, at_us=context.at_us)
     return changes({known.terms.account: decided.account, order: decided.subject})
+
+
+def end_resting(context: DecisionContext, *, order: str) -> Decision:
+    """Has the venue asked to cancel a limit order, which may rest there for ever, as if its time were
+    over.
+    """
+    known: Order | None = yield order
+    is_resting = known is not None and known.terms.limit_price is not None
+    if known is None or not is_resting or not can(known, ExpiryRequested):
+        return []
+    asked: Sequence[Fact] = yield Past(order, ExpiryRequested)
+    return changes({order: trading.expire(known, len(asked), at_us=context.at_us).subject})
 
 
 # --- helpers --------------------------------------------------------------------------------------

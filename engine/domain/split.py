@@ -41,6 +41,11 @@ def awaits(
         return True
     if placed_at_us is not None and placed_at_us < servicing.split_at_us:
         return True
+    return is_to_start(security, today)
+
+
+def is_to_start(security: Instrument, today: date) -> bool:
+    """Whether a split is due at the market and waits for the end of open orders."""
     return any(not one.is_started and one.terms.ex_date <= today for one in of(security))
 
 

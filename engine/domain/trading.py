@@ -246,7 +246,10 @@ def take(
     if fault or order is None or account is None or instrument is None:
         return Decided([], [], reports.park(parked, report, fault or "unknown_order", at_us=at_us))
     if report.kind in ("ended", "cancelled"):
-        return _released(order, orders.fill(order, _ending(order, report), at_us=at_us), at_us)
+        reason = _ending(order, report)
+        if reason == "expired" and order.is_expiring and split.is_to_start(instrument, trade_date):
+            reason = "corporate_action"
+        return _released(order, orders.fill(order, reason, at_us=at_us), at_us)
     if report.kind in ("cancel_rejected", "accepted"):
         is_answer = report.kind == "cancel_rejected"
         return Decided([], orders.reject_cancel(order, at_us=at_us) if is_answer else [], [])

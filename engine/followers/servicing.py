@@ -236,7 +236,9 @@ class Servicing:
             yield from self._cancel_waiting(instrument, action, None, check_cancelled)
             yield from self._shown(self._desk.journal.head)
             is_waiting = self._sets.orders(instrument, "waiting", 0, 1)
-            if self._executing_before(instrument, action) or is_waiting:
+            executing = self._executing_before(instrument, action)
+            if executing or is_waiting:
+                self._end_resting(executing, check_cancelled)
                 return False
             self._do(servicing.start_action, instrument=instrument, action=action.id)
         return True
@@ -348,6 +350,16 @@ class Servicing:
             outcomes = self._burst.do_all(commands, check_cancelled)
             self.faults.note_all([row.order for row in rows], outcomes)
             yield 0.0
+
+    def _end_resting(self, executing: Sequence[WaitingOrder], check_cancelled: CheckCancelled) -> None:
+        """Has venues asked to cancel limit orders; others end by themselves."""
+        commands = [
+            self._command(servicing.end_resting, self._desk.tenants.of(row.order), order=row.order)
+            for row in executing
+        ]
+        for row, outcome in zip(executing, self._burst.do_all(commands, check_cancelled), strict=True):
+            if isinstance(outcome, Exception):
+                self.faults.note(row.order, outcome)
 
     def _executing_before(self, instrument: str, action: Action) -> Sequence[WaitingOrder]:
         """Orders at a venue that may still trade units of before the action. Shown as blocked. Those

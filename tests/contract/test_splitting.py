@@ -14,6 +14,7 @@ from engine.commands import decisions, servicing
 from engine.commands.desk import Command, Desk, Outcome
 from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
+from engine.domain.order import ExpiryRequested
 from engine.domain.order_request import OrderRequest
 from engine.domain.report import Report
 from engine.domain.servicing import DividendPaid, PositionSplit
@@ -98,6 +99,26 @@ def test_a_split_starts_when_no_order_is_at_its_venue(life: Life) -> None:
     assert life.servicing.status().faults == {}
     (done,) = life.facts(ActionCompleted)
     assert done.accounts == 2
+
+
+def test_a_split_has_resting_limit_orders_cancelled(life: Life) -> None:
+    """One that is good till cancelled would hold it up for ever."""
+    holder, buyer = account_with(life, "10.00", STOCK), life.account()
+    announce(life, 2, 1)
+    life.until(FRIDAY)
+    life.settle()
+    order = life.order(buyer, "buy", "400.00", limit_price=Decimal(90), time_in_force="gtc")
+    life.execute()
+    assert life.works.order(order).status == "executing"
+    life.until(MONDAY)
+    for _ in range(4):
+        life.serve(12)
+        life.execute()
+    known = life.works.order(order)
+    assert (known.status, known.cancelled_reason) == ("cancelled", "corporate_action")
+    assert life.position(holder).units.total == 20
+    assert life.servicing.status().faults == {}
+    assert len(life.facts(ExpiryRequested)) == 1
 
 
 @pytest.mark.parametrize(("country", "hours", "is_started"), [

@@ -146,12 +146,11 @@ class Life:
         """An instrument with these terms."""
         self.shop.do(decisions.put_instrument, instrument=of, terms=terms)
 
-    def order(self, account: str, side: str, amount: str, of: str = INSTRUMENT) -> str:
-        """A placed order's id: cash of a buy, units of a sell."""
+    def order(self, account: str, side: str, amount: str, of: str = INSTRUMENT, **limit: Any) -> str:
+        """A placed order's id: cash of a buy, units of a sell; with a limit it is a limit order."""
         order = self.shop.ids.new("ord")
-        words: dict[str, Any] = {"cash_amount": Decimal(amount)}
-        if side == "sell":
-            words = {"quantity": Decimal(amount)}
+        words: dict[str, Any] = limit | {"order_type": "limit" if limit else "market"}
+        words["quantity" if side == "sell" else "cash_amount"] = Decimal(amount)
         self.shop.do(
             decisions.place_order,
             firm=self.shop.firm,
