@@ -10,7 +10,7 @@ A command is handled by a generator (`Steps`) that yields what it needs next, a 
    it with VersionConflict if one of these was not recorded or has changed; it is then decided again.
 3. *Answer* after the commit. A refusal records nothing: it waits until all that it rests on is recorded,
    and holds if no stream has a newer version. One that may rest on prices is decided once more first, on
-   the prices of that moment.
+   the prices of that moment. A decision that only computes (`Computed`) is answered likewise.
 
 So freshness is a matter of speed, and the journal of truth: see docs/decider.md.
 """
