@@ -105,15 +105,17 @@ class Caller:
         self._connection.close()
 
 
-def new_client(data: Path, *where: str, folder: Path | None = None) -> dict[str, str]:
-    """A client of the engine with every scope, made by the command line on the data directory.
+def new_client(
+    data: Path, *where: str, folder: Path | None = None, scopes: Sequence[str] = SCOPES
+) -> dict[str, str]:
+    """A client of the engine, made by the command line on the data directory.
 
     `where` are options that say where its journal is; `folder` see `serving`.
     """
-    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    given = [word for scope in scopes for word in ("--scope", scope)]
     migrate(read_settings(data=str(data), environ={}), "sandbox")
     command = [sys.executable, "-m", "order_engine", "client", "create"]
-    options = ["--data", str(data), "--tenant", "bench", *scopes, "--json"]
+    options = ["--data", str(data), "--tenant", "bench", *given, "--json"]
     command += [*options, *where]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

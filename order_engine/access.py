@@ -34,7 +34,9 @@ OneTenant = Annotated[
 Scopes = Annotated[
     list[str],
     typer.Option(
-        "--scope", metavar="SCOPE", help="read, trade, operate, admin or venue:NAME. Repeatable."
+        "--scope",
+        metavar="SCOPE",
+        help="read, trade, operate, admin, venue:NAME, prices:SYMBOL. Repeatable.",
     ),
 ]
 Overlap = Annotated[
@@ -63,6 +65,7 @@ def create(
       order-engine client create --tenant acme --scope read --scope trade
       order-engine client create --data /var/lib/order-engine --tenant ops --scope admin --json
       order-engine client create --tenant acme --scope venue:acme
+      order-engine client create --tenant feeds --scope prices:KE2024A --scope 'prices:US91*'
     """
     with errors_told(as_json=as_json), installation_of(data, journal_url) as installation:
         new = installation.clients.create(tenant, scope)

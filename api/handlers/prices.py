@@ -11,11 +11,14 @@ import msgspec
 
 from api.http.acting import noted
 from api.http.call import Answer, Call
+from api.http.problems import Problem
 from api.http.repeating import first_answer, once
 from engine.domain import clock
 from engine.domain.instrument import Instrument, price_of, settles_on, trades_on, with_interest
 from engine.domain.pricing import PriceType, unit_price
 from engine.domain.quote import Quote, quote_faults, unit_words
+from engine.journal.store import no_companion
+from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL
 from engine.kernel.refusals import fault, invalid_values
 from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
@@ -81,31 +84,42 @@ async def get(call: Call) -> Answer:
 
 
 async def put(call: Call) -> Answer:
-    """Records prices, all or none; jumps wait for another client's confirmation."""
+    """Records prices, all or none; jumps wait for another client's confirmation.
+
+    A client with the scope `prices` alone sets those of its symbols. Its prices name their author, so it
+    writes no acts.
+    """
+    is_feed = "admin" not in call.principal.scopes
+    if is_feed:
+        _check_symbols(call)
     if (first := await first_answer(call)) is not None:
         return first
     services, now_us = call.engine, call.engine.now_us()
-    instruments = {row["symbol"]: await _instrument_of(call, row["symbol"]) for row in call.body}
-    quotes = [_quote(call, row, instruments[row["symbol"]]) for row in call.body]
+    symbols = list(dict.fromkeys(row["symbol"] for row in call.body))
+    instruments = await services.bridge.read(services.listing.find, symbols)
+    quotes = [_quote(call, row, instruments.get(row["symbol"])) for row in call.body]
     faults = [
         found for n, quote in enumerate(quotes) for found in quote_faults(quote, now_us, f"body.{n}.")
     ]
     faults += [
         fault(f"body.{n}.symbol", "invalid_value", "is the symbol of no instrument")
         for n, quote in enumerate(quotes)
-        if instruments[quote.symbol] is None
+        if quote.symbol not in instruments
     ]
     if faults:
         raise invalid_values(faults)
     then_us = await _business_us(call)
-    context = {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
 
     def shown(recorded: Sequence[Quote]) -> Answer:
         bodies = [_body(call, quote, instruments[quote.symbol], then_us) for quote in recorded]
         return Answer(201, encode(bodies))
 
-    record = partial(services.market.put, quotes)
-    return await once(call, record, shown, noted(call, "prices.recorded", context=context))
+    return await once(
+        call,
+        partial(services.market.put, quotes),
+        shown,
+        no_companion if is_feed else noted(call, "prices.recorded", context=_figures(quotes)),
+    )
 
 
 async def confirm(call: Call) -> Answer:
@@ -126,6 +140,25 @@ async def confirm(call: Call) -> Answer:
     )
     also = noted(call, "price.confirmed", subject=symbol)
     return await once(call, confirming, shown, also)
+
+
+def _check_symbols(call: Call) -> None:
+    """Raises Problem `insufficient_scope` unless all symbols are this feed's, existing or not."""
+    own = call.principal.symbols
+    others = list(dict.fromkeys(row["symbol"] for row in call.body if row["symbol"] not in own))
+    if others:
+        named = ", ".join(others[:PARAM_FAULTS_IN_DETAIL])
+        more = len(others) - PARAM_FAULTS_IN_DETAIL
+        rest = f" and {more} more" if more > 0 else ""
+        raise Problem(
+            "insufficient_scope",
+            f"This client's scopes do not cover the symbols {named}{rest}; nothing was recorded. An"
+            " operator gives the scope prices:SYMBOL with a new client.",
+        )
+
+
+def _figures(quotes: Sequence[Quote]) -> dict[str, object]:
+    return {"prices": [[quote.symbol, plain(quote.bid), plain(quote.ask)] for quote in quotes]}
 
 
 def _quote(call: Call, row: dict[str, Any], security: Instrument | None) -> Quote:
@@ -188,7 +221,7 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int)
 def _interest(quote: Quote, instrument: Instrument | None, then_us: int) -> Decimal:
     """The interest per unit of a trade at a business time."""
     counted = quote.price
-    if instrument is not None:
+    if instrument is not None and instrument.terms.coupon:
         terms = instrument.terms
         settles = settles_on(terms, trades_on(terms, then_us))
         counted = with_interest(terms, counted, settles) or counted

@@ -35,6 +35,7 @@ from engine.kernel.limits import (
     PRICES_MAX,
     QUANTITY_PLACES_MAX,
     REFERENCE_CHARACTERS_MAX,
+    SCOPES_CHARACTERS_MAX,
     SCRIPT_STEPS_MAX,
     SESSIONS_MAX,
     SETTLEMENT_DAYS_MAX,
@@ -72,7 +73,11 @@ TOKEN: Final[Fields] = (
     Field("grant_type", Word(("client_credentials",)), is_needed=True, example="client_credentials"),
     Field("client_id", Text(255), "Or by HTTP Basic."),
     Field("client_secret", Text(255), "Or by HTTP Basic."),
-    Field("scope", Text(255), "Scopes, separated by blanks; default all that the client has."),
+    Field(
+        "scope",
+        Text(SCOPES_CHARACTERS_MAX),
+        "Scopes, separated by blanks; default all that the client has.",
+    ),
 )
 
 ORDER: Final[Fields] = (

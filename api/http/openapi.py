@@ -49,6 +49,7 @@ SCOPES: Final = {
     "operate": "open and change accounts, complete or fail payments, have events sent to webhooks",
     "admin": "what concerns all tenants: instruments, prices, the sandbox's clock, parked reports",
     "venue": "report executions of one venue; asked for, and given, as `venue:NAME`",
+    "prices": "set prices of named symbols; asked for, and given, as `prices:SYMBOL` or `prices:START*`",
 }
 
 # --- error codes of a route -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from api.http.bridge import Bridge
 from api.http.event_source import EventSource
+from api.http.listing import Listing
 from api.http.progress import Progress
 from api.http.rates import Rates
 from api.http.streams import Streams
@@ -71,6 +72,7 @@ class Services:
     firm: Firm
     market: Market
     symbols: Symbols
+    listing: Listing
     order_quotes: OrderQuotes
     personal: Personal
     refusals: RefusalLog
@@ -129,6 +131,7 @@ class Services:
         """Drops all knowledge of a journal that has been replaced."""
         self._floor = self.newest = 0
         self._seen, self._tenants = OrderedDict(), OrderedDict()
+        self.listing.forget()
 
     def head(self) -> int:
         """The offset of the journal's last fact; blocks."""
@@ -196,6 +199,7 @@ async def open_services(
     """
     store, operations, ids = journal.datastore.store, define_operations(), IdSource()
     market = Market(store, operations, jump_max=price_jump_max)
+    symbols = Symbols(store, operations)
     signing = SigningKeys(store, operations, key)
     clients = Clients(store, operations, key, ids)
     refusals = RefusalLog(store, operations)
@@ -217,7 +221,8 @@ async def open_services(
             quotes=quotes or QuoteRules(),
         ),
         market=market,
-        symbols=Symbols(store, operations),
+        symbols=symbols,
+        listing=Listing(journal, symbols),
         order_quotes=OrderQuotes(store, operations),
         personal=personal,
         refusals=refusals,

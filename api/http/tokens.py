@@ -23,7 +23,7 @@ from joserfc.registry import HeaderParameter
 from msgspec import Meta
 
 from engine.kernel.limits import CLOCKS_APART_S, TOKEN_BYTES_MAX, TOKEN_LIFE_S, TOKENS_CACHED_MAX
-from engine.registers.clients import VENUE, Client, Clients, are_scopes, in_order
+from engine.registers.clients import PRICES, VENUE, Client, Clients, are_scopes, in_order
 from engine.registers.signing import SigningKey, SigningKeys
 
 ALGORITHM: Final = "Ed25519"  # RFC 9864: the name includes the curve, unlike EdDSA
@@ -48,16 +48,28 @@ class KeysBody(msgspec.Struct, frozen=True):
     keys: list[KeyBody]
 
 
+class Symbols(NamedTuple):
+    """The symbols of scopes `prices:SYMBOL` and `prices:START*`."""
+
+    whole: frozenset[str] = frozenset()
+    starts: tuple[str, ...] = ()
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.whole or (isinstance(symbol, str) and symbol.startswith(self.starts))
+
+
 class Principal(NamedTuple):
     """The sender of a request: a client, its tenant, and its token's scopes.
 
-    With the scope `venue:NAME` it has `venue` too, and `venue` is that name.
+    With the scope `venue:NAME` it has `venue` too, and `venue` is that name. With `prices:SYMBOL` it has
+    `prices` too, and `symbols` are those it may set prices of.
     """
 
     client: str
     tenant: str
     scopes: frozenset[str]
     venue: str | None = None
+    symbols: Symbols = Symbols()
 
 
 class _Verified(NamedTuple):
@@ -205,9 +217,15 @@ class Tokens:
 
 
 def _principal(client: str, tenant: str, scopes: Sequence[str]) -> Principal:
-    venues = [scope.removeprefix(f"{VENUE}:") for scope in scopes if scope.startswith(f"{VENUE}:")]
-    held = frozenset((*scopes, *(VENUE for _ in venues)))
-    return Principal(client, tenant, held, venues[0] if venues else None)
+    venues, symbols = _named(scopes, VENUE), _named(scopes, PRICES)
+    held = frozenset((*scopes, *(VENUE for _ in venues), *(PRICES for _ in symbols)))
+    whole = frozenset(name for name in symbols if not name.endswith("*"))
+    starts = tuple(name[:-1] for name in symbols if name.endswith("*"))
+    return Principal(client, tenant, held, venues[0] if venues else None, Symbols(whole, starts))
+
+
+def _named(scopes: Sequence[str], kind: str) -> list[str]:
+    return [scope.removeprefix(f"{kind}:") for scope in scopes if scope.startswith(f"{kind}:")]
 
 
 def _public_jwk(key: SigningKey) -> KeyBody:

@@ -47,7 +47,8 @@ _DECODER: Final = json.JSONDecoder(
     parse_constant=_no_constant,
 )
 # A string, even one without an end, is one match: scanning stays linear.
-_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def read_json(body: bytes) -> Any:
@@ -74,9 +75,8 @@ def read_json(body: bytes) -> Any:
 
 def _check_depth(body: bytes) -> None:
     depth = 0
-    for match in _BRACKETS.finditer(body):
-        token = match.group()
-        depth += (token in b"[{") - (token in b"]}")
+    for bracket in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
         if depth > JSON_DEPTH_MAX:
             raise refused("invalid_request", f"The body nests deeper than {JSON_DEPTH_MAX} levels.")
 

@@ -82,6 +82,9 @@ class Pages:
         )
         last = f"FROM {journal} WHERE stream = ? ORDER BY version DESC LIMIT 1"
         self._end_sql = (f"(SELECT version {last})", f"(SELECT position {last})")
+        self._versions_sql = (
+            f"SELECT stream, max(version) FROM {journal} WHERE stream IN {{}} GROUP BY stream"
+        )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
         # Non-consecutive facts need the digest of their predecessor too.
         columns = ", ".join("fact." + column for column in _COLUMNS.split(", "))
@@ -284,6 +287,15 @@ class Pages:
         """
         version, position = self._end_sql
         return (version, (stream,)), (position, (stream,))
+
+    def versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last version of each of these streams, without empty ones; facts are not verified."""
+        found: dict[str, int] = {}
+        for start in range(0, len(streams), _MARKS_MAX):
+            some = streams[start : start + _MARKS_MAX]
+            words = self._versions_sql.format(_marks(some))
+            found.update(self._store.query(words, list(some)))
+        return found
 
     def snapshot(self, stream: str, name: str, upto: int | None = None) -> tuple[int, bytes] | None:
         """Version and body of the newest snapshot of that name up to version `upto`, if any."""

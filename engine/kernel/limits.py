@@ -262,6 +262,9 @@ CLIENTS_SEEN_MAX: Final = 10_000
 # --- operational tables -------------------------------------------------------------------------
 SYMBOLS_MAX: Final = 100_000
 """Symbols with their latest quote in memory, about 600 bytes each: every listing of ten exchanges."""
+INSTRUMENTS_KEPT_MAX: Final = 20_000
+"""LRU bound of instruments whose state is kept for batches of prices, about 2 KB each: what a feed of an
+exchange names in turn."""
 QUOTES_MAX: Final = 10_000
 """Quotes recorded in one transaction, or read in one page."""
 ORDER_QUOTES_MAX: Final = 1_000
@@ -387,6 +390,9 @@ ROTATE_ATTEMPTS_MAX: Final = 5
 """Attempts to drop signing keys: each retry means that another process rotated just before."""
 TOKEN_BYTES_MAX: Final = 8 * 1024
 """The longest header line; our tokens have about 500."""
+SCOPES_CHARACTERS_MAX: Final = 4_000
+"""All scopes of a client, written out: a token of theirs, base 64, stays within TOKEN_BYTES_MAX. That is
+room for 250 symbols of a feed."""
 TOKENS_CACHED_MAX: Final = 10_000
 """LRU bound of verified tokens, kept until they expire: a kilobyte each."""
 CLOCKS_APART_S: Final = 60

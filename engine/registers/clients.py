@@ -23,6 +23,8 @@ from engine.journal.store import Store
 from engine.kernel.ids import IdSource
 from engine.kernel.limits import (
     CLOCKS_APART_S,
+    REFERENCE_CHARACTERS_MAX,
+    SCOPES_CHARACTERS_MAX,
     SECRET_OVERLAP_MAX_US,
     TENANT_CHARACTERS_MAX,
     TOKEN_LIFE_S,
@@ -36,7 +38,14 @@ SCOPES: Final[tuple[str, ...]] = get_args(Scope)
 """Scopes in display order."""
 VENUE: Final = "venue"
 """A scope for one venue, written `venue:NAME`: its execution reports."""
-_SCOPE: Final = re.compile(rf"{'|'.join(SCOPES)}|{VENUE}:{NAME.pattern}", re.ASCII)
+PRICES: Final = "prices"
+"""A scope for the prices of a symbol, written `prices:SYMBOL`, or `prices:START*` for many."""
+_SYMBOL: Final = r"[!#-)+-\[\]-~]"  # what a scope may contain (RFC 6749, 3.3), without the star
+_SCOPE: Final = re.compile(
+    rf"{'|'.join(SCOPES)}|{VENUE}:{NAME.pattern}"
+    rf"|{PRICES}:(?:{_SYMBOL}{{1,{REFERENCE_CHARACTERS_MAX}}}|{_SYMBOL}{{0,{REFERENCE_CHARACTERS_MAX}}}\*)",
+    re.ASCII,
+)
 
 SECRET_BYTES: Final = 32
 _TENANT: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{TENANT_CHARACTERS_MAX - 1}}}", re.ASCII)
@@ -85,7 +94,9 @@ def in_order(scopes: Collection[str]) -> str:
 
 def are_scopes(scopes: Collection[str]) -> bool:
     """Whether a client may have all of these: known ones, and one venue at most."""
-    return all(map(_SCOPE.fullmatch, scopes)) and len(set(scopes) - set(SCOPES)) <= 1
+    venues = {scope for scope in scopes if scope.startswith(f"{VENUE}:")}
+    is_short = len(in_order(scopes)) <= SCOPES_CHARACTERS_MAX
+    return is_short and len(venues) <= 1 and all(map(_SCOPE.fullmatch, scopes))
 
 
 def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
@@ -95,7 +106,10 @@ def faults_of(tenant: str, scopes: Collection[str]) -> list[dict[str, str]]:
         text = f"must be 1 to {TENANT_CHARACTERS_MAX} letters, digits, dots, dashes and underscores"
         faults.append(fault("tenant", "invalid_value", text))
     if not scopes or not are_scopes(scopes):
-        text = f"must be one or more of {', '.join(SCOPES)}, or venue:NAME for one venue"
+        text = (
+            f"must be one or more of {', '.join(SCOPES)}, venue:NAME for one venue, prices:SYMBOL or"
+            f" prices:START* for symbols of a feed; at most {SCOPES_CHARACTERS_MAX} characters in all"
+        )
         faults.append(fault("scope", "invalid_value", text))
     return faults
 

@@ -103,6 +103,7 @@ class Market:
         self._jump_max = jump_max
         self._known: dict[str, _Known] = {}
         self._seq: int | None = None  # the last row read; None before the first
+        self._written: list[Quote] = []  # prices of the current transaction
         self._learning = threading.Lock()
 
     def latest(self, symbol: str) -> Price | None:
@@ -170,11 +171,12 @@ class Market:
     def waiting(self, symbols: Sequence[str] = ()) -> list[Quote]:
         """Unconfirmed jumps of these symbols, or of all. Raises Unavailable."""
         columns = self._waiting.c
-        query = sa.select(self._waiting).order_by(columns.symbol).limit(QUOTES_MAX)
+        query = sa.select(*_columns(self._waiting)).order_by(columns.symbol).limit(QUOTES_MAX)
         if symbols:
             query = query.where(columns.symbol.in_(symbols))
         with self._store.reading() as connection:
-            return [_quote(row, is_waiting=True) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [msgspec.structs.replace(_quote(row), is_waiting=True) for row in rows]
 
     def findings(self) -> Iterator[Finding]:
         """Findings about unconfirmed prices. Raises Unavailable."""
@@ -199,12 +201,12 @@ class Market:
         waits, `same_client` for its author unless it `may_be_author`, `price_changed`, Unavailable.
         """
         with self._recording() as connection:
-            row = connection.execute(
-                sa.select(self._waiting).where(self._waiting.c.symbol == symbol)
-            ).first()
+            columns = self._waiting.c
+            waits = sa.select(columns.recorded_us, *_columns(self._waiting))
+            row = connection.execute(waits.where(columns.symbol == symbol)).first()
             if row is None:
                 raise refused("not_found", "No price of this symbol waits to be confirmed.")
-            jump = _quote(row)
+            jump = _quote(row[1:])
             if jump.author == by and not may_be_author:
                 raise refused("same_client")
             if (bid is not None and bid != jump.bid) or (ask is not None and ask != jump.ask):
@@ -223,9 +225,12 @@ class Market:
                 if self._store.dialect == "postgresql":
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                 self._learn(*self._newer(connection, limit=None))
+                self._written = []
                 yield connection
-                rows, seq = self._newer(connection, limit=None)
-            self._learn(rows, seq)
+                numbers = self._numbers(connection)
+            for number, quote in zip(numbers, self._written, strict=True):
+                self._know(number, quote)
+            self._seq = numbers[-1] if numbers else self._seq
 
     def _received_us(self, connection: sa.Connection) -> int:
         """The current time by the database's clock, which all writers of prices share."""
@@ -282,7 +287,7 @@ class Market:
         """
         c = self._prices.c
         then_us = self._received_us(connection) - PRICE_JUMP_WINDOW_US
-        quotes = sa.select(*self._columns()).where(c.symbol == symbol).limit(1)
+        quotes = sa.select(*_columns(self._prices)).where(c.symbol == symbol).limit(1)
         newest = quotes.order_by(c.at_us.desc(), c.seq.desc())
         for query in (
             newest.where(c.at_us > then_us, c.confirmed_by.is_not(None)),
@@ -302,6 +307,7 @@ class Market:
         prices = [quote for quote in quotes if not quote.is_waiting]
         if prices:
             connection.execute(self._prices.insert(), [_row(quote, received_us) for quote in prices])
+            self._written += prices
         columns = self._waiting.c
         waits = connection.execute(sa.select(columns.symbol).limit(1)).first()
         if waits is None and len(prices) == len(quotes):
@@ -321,7 +327,7 @@ class Market:
         """The newest quote at or before that time, from the table."""
         columns = self._prices.c
         query = (
-            sa.select(*self._columns())
+            sa.select(*_columns(self._prices))
             .where(columns.symbol == symbol, columns.at_us <= at_us)
             .order_by(columns.at_us.desc(), columns.seq.desc())
             .limit(1)
@@ -336,7 +342,7 @@ class Market:
         """
         columns = self._prices.c
         query = (
-            sa.select(*self._columns())
+            sa.select(*_columns(self._prices))
             .where(columns.symbol == symbol, columns.at_us >= at_us)
             .where((columns.at_us > at_us) | (columns.seq > number))
             .order_by(columns.at_us, columns.seq)
@@ -345,19 +351,12 @@ class Market:
         with self._store.reading() as connection:
             return [(row.seq, _quote(row)) for row in connection.execute(query)]
 
-    def _columns(self) -> list[sa.ColumnElement[Any]]:
-        c = self._prices.c
-        return [
-            c.seq, c.symbol, c.bid, c.ask, c.at_us, c.quality, c.accrued_interest, c.currency,
-            c.author, c.unit, c.stated_us, c.confirmed_by,
-        ]  # fmt: skip
-
     def _newer(
         self, connection: sa.Connection, limit: int | None = QUOTES_MAX
     ) -> tuple[Sequence[sa.Row[Any]], int]:
         """(new rows, number of the last row read)."""
         columns = self._prices.c
-        query = sa.select(*self._columns())
+        query = sa.select(*_columns(self._prices))
         if self._seq is None:
             last = connection.execute(sa.select(sa.func.max(columns.seq))).scalar() or 0
             values = {"last": last, "most": SYMBOLS_MAX}
@@ -366,21 +365,40 @@ class Market:
         rows = connection.execute(query).all()
         return rows, rows[-1].seq if rows else self._seq
 
+    def _numbers(self, connection: sa.Connection) -> Sequence[int]:
+        """The numbers of the prices that this transaction inserted, in their order."""
+        if not self._written:
+            return []
+        seq = self._prices.c.seq
+        query = sa.select(seq).where(seq > (self._seq or 0)).order_by(seq)
+        return connection.execute(query).scalars().all()
+
     def _learn(self, rows: Sequence[sa.Row[Any]], seq: int) -> None:
-        known = self._known
         for row in rows:
-            before = known.get(row.symbol)
-            if before is None and len(known) >= SYMBOLS_MAX:
-                continue
-            if before is None or (row.at_us, row.seq) > (before.at_us, before.seq):
-                quote = _quote(row)
-                known[row.symbol] = _Known(row.at_us, row.seq, quote, quote.price)
+            self._know(row[0], _quote(row))
         self._seq = seq
+
+    def _know(self, number: int, quote: Quote) -> None:
+        known, at_us = self._known, _age(quote)
+        before = known.get(quote.symbol)
+        if before is None and len(known) >= SYMBOLS_MAX:
+            return
+        if before is None or (at_us, number) > (before.at_us, before.seq):
+            known[quote.symbol] = _Known(at_us, number, quote, quote.price)
 
 
 def _age(quote: Quote) -> int:
     assert quote.at_us is not None
     return quote.at_us
+
+
+def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    """What `_quote` unpacks; waiting prices have no number."""
+    c = table.c
+    return [
+        c.seq if "seq" in c else sa.literal(0), c.symbol, c.bid, c.ask, c.at_us, c.quality,
+        c.accrued_interest, c.currency, c.author, c.unit, c.stated_us, c.confirmed_by,
+    ]  # fmt: skip
 
 
 def _row(quote: Quote, received_us: int) -> dict[str, Any]:
@@ -401,20 +419,21 @@ def _row(quote: Quote, received_us: int) -> dict[str, Any]:
     }
 
 
-def _quote(row: sa.Row[Any], *, is_waiting: bool = False) -> Quote:
+def _quote(row: Sequence[Any]) -> Quote:
+    """The quote of a row of `_columns`. Unpacked, as looking up a name for each value costs more."""
+    _, symbol, bid, ask, at_us, quality, accrued, currency, author, unit, stated_us, confirmed_by = row
     return Quote(
-        symbol=row.symbol,
-        bid=Decimal(row.bid),
-        ask=Decimal(row.ask),
-        at_us=row.at_us,
-        quality=row.quality,
-        accrued_interest=None if row.accrued_interest == _BY_SCHEDULE else Decimal(row.accrued_interest),
-        currency=row.currency,
-        author=row.author,
-        unit=row.unit,
-        stated_us=row.stated_us,
-        confirmed_by=row.confirmed_by,
-        is_waiting=is_waiting,
+        symbol,
+        Decimal(bid),
+        Decimal(ask),
+        at_us,
+        quality,
+        None if accrued == _BY_SCHEDULE else Decimal(accrued),
+        currency,
+        author,
+        unit,
+        stated_us,
+        confirmed_by,
     )
 
 

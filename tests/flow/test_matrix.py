@@ -29,7 +29,7 @@ CREATES = {"put_instrument"}
 """Under an id that nobody has yet."""
 REGISTERS = {"list_acts", "list_refusals"}
 """An admin sees all tenants' (see test_records.py)."""
-SCOPES = ("read", "trade", "operate", "admin", "venue:sim")
+SCOPES = ("read", "trade", "operate", "admin", "venue:sim", "prices:*")
 
 
 class Operation(NamedTuple):
