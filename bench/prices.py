@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 import random
-import sqlite3
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from rich.table import Table
 
 from bench.measure import console, middle, progress, ratios, spread
 from bench.serving import Caller, Server, authorize, new_client, serving
+from engine.journal.sqlite import driver
 
 BATCH: Final = 500
 BATCHES: Final = 10
@@ -95,7 +95,7 @@ def bare() -> None:
 
 def inserted(path: Path) -> Callable[[list[dict[str, str]]], float]:
     """Inserts a batch as the engine's table has it, and returns the CPU seconds."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = driver.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"CREATE TABLE prices (seq INTEGER PRIMARY KEY AUTOINCREMENT, {COLUMNS})")

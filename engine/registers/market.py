@@ -393,7 +393,7 @@ def _age(quote: Quote) -> int:
 
 
 def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
-    """What `_quote` unpacks; waiting prices have no number."""
+    """The columns that `_quote` unpacks; waiting prices have no number."""
     c = table.c
     return [
         c.seq if "seq" in c else sa.literal(0), c.symbol, c.bid, c.ask, c.at_us, c.quality,
@@ -428,12 +428,12 @@ def _quote(row: Sequence[Any]) -> Quote:
         Decimal(ask),
         at_us,
         quality,
-        None if accrued == _BY_SCHEDULE else Decimal(accrued),
-        currency,
-        author,
-        unit,
-        stated_us,
-        confirmed_by,
+        accrued_interest=None if accrued == _BY_SCHEDULE else Decimal(accrued),
+        currency=currency,
+        author=author,
+        unit=unit,
+        stated_us=stated_us,
+        confirmed_by=confirmed_by,
     )
 
 
