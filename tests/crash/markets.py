@@ -234,7 +234,7 @@ class Trading:
         self.http: Http
 
     def start(self, trap: Trap | None = None) -> None:
-        self.place.trap = trap
+        self.place.traps = (trap,) if trap else ()
         self.served = Served(self.place)
         self.http = Http(self.served.port, token_of(self.served.port, self.credentials))
         self.counterparty.use(f"http://127.0.0.1:{self.served.port}", self.of_venue)
