@@ -54,6 +54,7 @@ from engine.kernel.ids import is_id
 from engine.kernel.limits import (
     EXECUTION_BATCH,
     RECONCILE_S,
+    RESTING_WALKS_MAX,
     VENUE_POLL_S,
 )
 from engine.kernel.process import EXECUTION
@@ -122,8 +123,8 @@ class Execution:
         self._in_doubt: set[str] = set()  # orders with a request that was not answered
         self._heard_of = desk.journal.codec.names_of(HEARD_OF)
         self._hearing = Timer(monotonic, VENUE_POLL_S)
-        self._met: set[str] = set()
-        self._met_before: set[str] | None = None  # at the venue during the previous walk
+        self._met: dict[str, int] = {}  # order at the venue -> in how many walks on end
+        self._met_before: dict[str, int] | None = None  # the same until the previous walk
         self._asking = Sweep(sets.at_venue, Timer(monotonic, RECONCILE_S))
 
     @property
@@ -305,21 +306,27 @@ class Execution:
     # --- working sets ---------------------------------------------------------------------------------
 
     def _ask(self, check_cancelled: CheckCancelled) -> None:
-        """Queries all orders at the venue at start, then those that have been there for a whole walk."""
+        """Queries all orders at the venue at start, then those that have been there for a whole walk;
+        resting limit orders at growing intervals.
+        """
         walks = self._asking.walks
         with self._asking.page(self._monotonic) as rows:
             orders = [row.order for row in rows]
-            before = self._met_before
-            due = [one for one in orders if before is None or one in before or one in self.faults]
+            known, before = self._desk.remembered(orders), self._met_before
+            due = [
+                one
+                for one in orders
+                if before is None or one in self.faults or is_to_ask(known.get(one), before.get(one, 0))
+            ]
             self._reconcile(due, check_cancelled)
-            self._met.update(orders)
+            self._met.update((one, (before or {}).get(one, 0) + 1) for one in orders)
         if self._asking.walks > walks:
             self._unblock_ended()
-            self._met_before, self._met = self._met, set()
+            self._met_before, self._met = self._met, {}
 
     def _unblock_ended(self) -> None:
         """Clears orders that were blocked and whose end came another way: by a stream, or over HTTP."""
-        for order_id in (self._in_doubt | self._stopped) - self._met:
+        for order_id in (self._in_doubt | self._stopped) - self._met.keys():
             order: Order | None = self._desk.state(order_id) if is_id(order_id, "ord") else None
             if order and order.status in OVER:
                 self.faults.clear(order_id)
@@ -331,6 +338,18 @@ class Execution:
             self.faults.note(subject, outcome)
             return False
         return True
+
+
+def is_to_ask(order: Order | None, walks: int) -> bool:
+    """Whether an order that was met in so many walks on end is queried in the next one.
+
+    A limit order may rest for months: it is queried after 1, 2, 4 ... walks, and each RESTING_WALKS_MAX,
+    unless it was asked to be cancelled.
+    """
+    is_asked = order is not None and (order.cancel_requested or order.is_expiring)
+    if order is None or order.terms.limit_price is None or is_asked:
+        return walks > 0
+    return walks > 0 and (walks & (walks - 1) == 0 or walks % RESTING_WALKS_MAX == 0)
 
 
 def take_after(

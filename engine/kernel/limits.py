@@ -640,6 +640,9 @@ VENUE_CLOSE_S: Final = 3.0
 """Time for venues to end their connections; a stop has to end within 10 s."""
 RECONCILE_S: Final = 5.0
 """Interval at which each order at a venue is queried by name, in case its report was lost."""
+RESTING_WALKS_MAX: Final = 64
+"""Intervals of RECONCILE_S between two queries about a limit order that rests: thousands may, and a lost
+report of theirs is found within five minutes."""
 WAITING_S: Final = 0.5
 """Poll interval for new prices on behalf of waiting orders."""
 WAITING_ALL_S: Final = 5.0

@@ -14,7 +14,7 @@ from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.domain.trading_hours import TradingHours
-from engine.kernel.limits import EXPIRY_REQUESTS_MAX, EXPIRY_S
+from engine.kernel.limits import EXPIRY_REQUESTS_MAX, EXPIRY_S, RECONCILE_S
 from engine.venues.port import Capabilities, VenueStatus
 from tests.support.engines.desks import HOUR_US, TENANT, THURSDAY_US, Shop
 from tests.support.engines.following import NOTHING, VENUE, ScriptedVenue, Works
@@ -180,6 +180,34 @@ def test_a_fill_wins_against_the_request(on_sqlite: Works) -> None:
     works.clock.now_s += EXPIRY_S
     works.run(executing)
     assert len({one.reference for one in venue.cancels}) == 1
+
+
+def test_resting_orders_are_asked_about_ever_more_rarely(on_sqlite: Works) -> None:
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue(capabilities=LIMITS)
+    asked: list[str] = []
+    known_status = venue.status
+
+    def status(venue_order: str) -> VenueStatus:
+        asked.append(venue_order)
+        return known_status(venue_order)
+
+    venue.status = status  # type: ignore[method-assign]
+    account, traded = shop.open(), put(shop, "traded")
+    executing = works.execution(venue)
+    works.run(executing, turns=1)  # the first walk, which asks about all
+    limit = buy(shop, account, traded)
+    market = buy(shop, account, traded, order_type="market", limit_price=None)
+    for _ in range(20):
+        works.run(executing, turns=2, step_s=0.1)
+        works.clock.now_s += RECONCILE_S
+    assert (asked.count(limit), asked.count(market)) == (5, 18)
+    shop.do(decisions.request_cancel, tenant=TENANT, account=account, order=limit)
+    works.run(executing, turns=2, step_s=0.1)
+    before = asked.count(limit)
+    for _ in range(3):
+        works.clock.now_s += RECONCILE_S
+        works.run(executing, turns=2, step_s=0.1)
+    assert asked.count(limit) == before + 3
 
 
 def test_a_venue_without_limit_orders_gets_none(on_sqlite: Works) -> None:
