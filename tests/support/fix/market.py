@@ -354,8 +354,8 @@ def main() -> None:
     market = Market(place, dict(word.split("=", 1) for word in words))
     acceptor = quickfix.SocketAcceptor(market, store, settings)
     acceptor.start()
-    market.resume()
     print("ready", flush=True)
+    market.resume()  # it may die of its trap
     for line in sys.stdin:
         market.execute(line.split()[-1])
         print("executed", flush=True)
