@@ -105,11 +105,12 @@ def rolled(life: Life, number: int) -> None:
 
 
 def test_a_chain_of_two_years(life: Life) -> None:
-    """26 bills of four weeks, in one account; the other's ends after a month."""
+    """26 bills of four weeks (6 on PostgreSQL), in one account; the other's ends after a month."""
+    bills = 26 if life.works.journal.datastore.store.dialect == "sqlite" else 6
     listed(life, 0)
     account, other = holding(life), holding(life, "1000.00")
     spare = life.total(account)
-    for number in range(26):
+    for number in range(bills):
         if number == 1:
             life.shop.do(
                 rollovers.choose,
@@ -121,16 +122,17 @@ def test_a_chain_of_two_years(life: Life) -> None:
         rolled(life, number)
         assert life.position(account, f"ins_b{number}").status == "closed"
     assert receivable(life) == 0
-    assert len(life.facts(RolloverReserved)) == len(life.facts_of(account, RolloverPaid)) + 1 == 27
-    chain = [life.position(account, f"ins_b{number}") for number in range(27)]
+    assert len(life.facts(RolloverReserved)) == bills + 1
+    assert len(life.facts_of(account, RolloverPaid)) == bills
+    chain = [life.position(account, f"ins_b{number}") for number in range(bills + 1)]
     for old, new in pairwise(chain):
         assert (old.rolled_into, new.rolled_from) == (new.id, (old.id,))
     assert (chain[0].rolled_from, chain[-1].rolled_into) == ((), None)
     assert chain[-1].automatic_rollover
-    assert chain[-1].units.total > Decimal(
-        "19.00"
-    )  # less a fee of 0.5 % each month, more by the discount
-    assert life.total(account) - spare < 26 * Decimal("1.00")  # what buys no whole increment comes back
+    # less a fee of 0.5 % each month, more by the discount
+    assert chain[-1].units.total > Decimal("19.00")
+    left = bills * Decimal("1.00")  # what buys no whole increment comes back
+    assert life.total(account) - spare < left
     assert life.position(other, "ins_b1").rolled_into is None
     assert life.total(other) > Decimal("99900.00")
     assert audited(life) == []
