@@ -210,6 +210,23 @@ def test_resting_orders_are_asked_about_ever_more_rarely(on_sqlite: Works) -> No
     assert asked.count(limit) == before + 3
 
 
+def test_without_a_price_it_is_sent_at_the_opening(on_sqlite: Works) -> None:
+    """Market orders of the instrument wait on for a price."""
+    works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue(capabilities=LIMITS)
+    account, unpriced = shop.open(), put(shop, "unpriced")
+    executing = works.execution(venue)
+    advance(shop, TO_CLOSE_US)
+    market = buy(shop, account, unpriced, order_type="market", limit_price=None)
+    limit = buy(shop, account, unpriced)
+    del shop.prices["UNPRICED"]
+    works.run(executing)
+    assert {works.order(one).pending_reason for one in (market, limit)} == {"market_closed"}
+    advance(shop, 17 * HOUR_US + HOUR_US // 2)  # Friday, 09:30 in New York
+    works.run(executing)
+    assert [standing(works, one) for one in (market, limit)] == ["pending", "executing"]
+    assert works.order(market).pending_reason == "price_too_old"
+
+
 def test_a_venue_without_limit_orders_gets_none(on_sqlite: Works) -> None:
     works, shop, venue = on_sqlite, on_sqlite.shop, ScriptedVenue()
     account, traded = shop.open(), put(shop, "traded")
