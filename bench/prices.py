@@ -95,7 +95,7 @@ def bare() -> None:
 
 def inserted(path: Path) -> Callable[[list[dict[str, str]]], float]:
     """Inserts a batch as the engine's table has it, and returns the CPU seconds."""
-    connection = driver.connect(path, isolation_level=None)
+    connection = driver().connect(str(path), isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"CREATE TABLE prices (seq INTEGER PRIMARY KEY AUTOINCREMENT, {COLUMNS})")

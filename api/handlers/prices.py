@@ -116,7 +116,7 @@ async def put(call: Call) -> Answer:
 
     return await once(
         call,
-        partial(services.market.put, quotes),
+        partial(services.market.put, quotes, is_checked=True),
         shown,
         no_companion if is_feed else noted(call, "prices.recorded", context=_figures(quotes)),
     )

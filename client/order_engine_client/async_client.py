@@ -474,9 +474,9 @@ class AsyncClient(AwaitingClient):
         """The latest price of each symbol that has one, or that of a time."""
         return await self.run(endpoints.market.prices(*symbols, asof=asof))
 
-    async def put_prices(self, *prices: NewPrice) -> list[Price]:
-        """Records prices, all or none. One that moves too far `is_waiting` in the answer."""
-        return await self.run(endpoints.market.put_prices(*prices))
+    async def put_prices(self, *prices: NewPrice, key: str | None = None) -> list[Price]:
+        """Records prices, all or none, with a `key` once. One that moves too far `is_waiting`."""
+        return await self.run(endpoints.market.put_prices(*prices, key=key))
 
     async def waiting_prices(self, *symbols: str) -> list[Price]:
         """Prices that moved too far, of these symbols or of all."""

@@ -474,9 +474,9 @@ class Client(BlockingClient):
         """The latest price of each symbol that has one, or that of a time."""
         return self.run(endpoints.market.prices(*symbols, asof=asof))
 
-    def put_prices(self, *prices: NewPrice) -> list[Price]:
-        """Records prices, all or none. One that moves too far `is_waiting` in the answer."""
-        return self.run(endpoints.market.put_prices(*prices))
+    def put_prices(self, *prices: NewPrice, key: str | None = None) -> list[Price]:
+        """Records prices, all or none, with a `key` once. One that moves too far `is_waiting`."""
+        return self.run(endpoints.market.put_prices(*prices, key=key))
 
     def waiting_prices(self, *symbols: str) -> list[Price]:
         """Prices that moved too far, of these symbols or of all."""

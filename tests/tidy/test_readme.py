@@ -113,7 +113,7 @@ def test_the_readme_shows_the_first_example_and_all_examples_are_run() -> None:
         .read_text()
         .endswith(f'"""\n\n{python_of_the_readme()[0]}')
     )
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(EXAMPLES)
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {*EXAMPLES, "feeder.py"}
 
 
 PAGES = (*ROOT.glob("*.md"), ROOT / "client" / "README.md", *(ROOT / "docs").rglob("*.md"))

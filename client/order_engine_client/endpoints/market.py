@@ -103,10 +103,10 @@ def prices(*symbols: str, asof: datetime | None = None) -> Operation[list[Price]
     return Operation("GET", path("prices"), list[Price], query(words))
 
 
-def put_prices(*prices: NewPrice) -> Operation[list[Price]]:
-    """Records prices, all or none. One that moves too far `is_waiting` in the answer."""
+def put_prices(*prices: NewPrice, key: str | None = None) -> Operation[list[Price]]:
+    """Records prices, all or none, with a `key` once. One that moves too far `is_waiting`."""
     body = [given(**price._asdict()) for price in prices]
-    return Operation("POST", path("prices"), list[Price], body=body)
+    return Operation("POST", path("prices"), list[Price], body=body, key=key)
 
 
 def waiting_prices(*symbols: str) -> Operation[list[Price]]:
