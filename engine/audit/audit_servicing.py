@@ -15,7 +15,7 @@ import msgspec
 
 from engine.audit.inconsistency import Inconsistency
 from engine.domain.account import Account
-from engine.domain.bookings import BuyBooked, SellBooked
+from engine.domain.bookings import BuyBooked, BuyBusted, SellBooked, SellBusted
 from engine.domain.corporate_action import (
     INCOME,
     REDEMPTIONS,
@@ -164,8 +164,10 @@ class Servicing:
                 self._held(stream, fact).trade(fact.settlement_date, fact.quantity)
                 if isinstance(fact, RolloverBooked):
                     self._owe(fact)
-            case SellBooked():
+            case SellBooked() | BuyBusted():
                 self._held(stream, fact).trade(fact.settlement_date, EXACT.minus(fact.quantity))
+            case SellBusted():
+                self._held(stream, fact).trade(fact.settlement_date, fact.quantity)
             case CouponPaid() | DividendPaid():
                 self._pay(stream, before, fact)
             case PositionMatured():

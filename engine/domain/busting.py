@@ -63,19 +63,18 @@ def obstacle(order: Order, report: Report, account: Account, instrument: Instrum
         return "account_closed"
     if instrument.servicing.is_redeemed:
         return "redeemed"
-    if _is_unpaid(order, account):
+    if _awaits_maturity(order, account):
         return "not_yet_bookable"
     held = account.holdings.positions.get(instrument.id)
     return "split" if split.counts_otherwise(order, instrument, held) else None
 
 
-def _is_unpaid(order: Order, account: Account) -> bool:
-    """Whether its trades spend cash that a position has still to bring."""
-    pledge = order.terms.rolled_from
-    if pledge is None or not order.awaits_receivable:
-        return False
-    held = account.holdings.positions[pledge.instrument]
-    return held.id == pledge.position and held.closed_at_us is None
+def _awaits_maturity(order: Order, account: Account) -> bool:
+    """Whether its trades spend cash that a position has still to bring, or are that position's own."""
+    is_rollover = order.awaits_receivable and order.terms.order in account.holdings.rollovers
+    held = account.holdings.positions.get(order.terms.instrument)
+    is_pledged = held is not None and held.closed_at_us is None and held.rollover is not None
+    return is_rollover or is_pledged
 
 
 def bust_trade(

@@ -319,7 +319,7 @@ def _busted(position: Position, fact: BuyBusted | SellBusted) -> Position:
         cost=fact.cost,
         unsettled_trades=position.unsettled_trades - was_due,
         unsettled_buys=position.unsettled_buys - (was_due and is_buy),
-        dated=_dated(position.dated, fact.settlement_date, units),
+        dated=tuple(one for one in _dated(position.dated, fact.settlement_date, units) if one.units),
     )
 
 

@@ -42,7 +42,7 @@ FAULTS: Final = {
     "wrong_time": "executed before the order was placed, or in the future",
     "wrong_settlement": "its settlement date is before the trade date, or more than 30 days after",
     "absurd_price": "further from the order's price than the setting venue_price_band allows",
-    "not_yet_bookable": "it cancels or corrects a trade of a rollover that is not paid yet",
+    "not_yet_bookable": "it is about a trade of an unpaid rollover, or of the units that will pay one",
     "unknown_trade": "it cancels or corrects a trade that the order does not have",
     "busted_before": "it cancels or corrects a trade that was cancelled or corrected before",
     "redeemed": "it cancels or corrects a trade of an instrument that was redeemed since",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from engine.domain.report import Report, ReportKind
 from tests.laws.agreement import scaled
+from tests.laws.lives import Action, Life
 from tests.laws.runs import ACCRUED, Run
 from tests.support.engines.world import VENUE
 from tests.support.models.orders import Trade
@@ -107,3 +110,21 @@ class MarketRun(Run):
             return answer
 
         self._step(f"settle {name} {order}", lambda: self.world.settle(order, name), other)
+
+
+class MarketLife(Life):
+    """A life of instruments in which trades are taken back; nothing is booked by hand."""
+
+    CHANCES = Life.CHANCES | {"random_bust": 16, "random_correct": 16}
+    random_bust, random_correct = MarketRun.random_bust, MarketRun.random_correct
+    some_trade, take_back = MarketRun.some_trade, MarketRun.take_back
+
+    def __init__(self, seed: int, *, twice: bool = False) -> None:
+        super().__init__(seed, twice=twice)
+        self.model.may_be_overdrawn = True
+
+    def start(self, of: str, kind: Any, ex_date: date, **words: Any) -> Action:
+        """A redemption puts the instrument's trades out of reach."""
+        if kind in ("maturity", "call"):
+            self.model.redeemed.add(of)
+        return super().start(of, kind, ex_date, **words)

@@ -15,7 +15,7 @@ from engine.audit.audit import Auditor, RawRow
 from engine.domain.bookings import BuyBusted, BuyCorrected, SellBusted, SellCorrected
 from engine.domain.order import TradeBusted, TradeCorrected
 from engine.domain.stored import engine_codec
-from tests.laws.market_runs import MarketRun
+from tests.laws.market_runs import MarketLife, MarketRun
 from tests.laws.test_audit import NAMES, rows
 from tests.laws.test_checker import judged
 from tests.support.models.stored_rows import Written, written
@@ -44,6 +44,15 @@ def audited(facts: list[Written]) -> Auditor:
 def test_no_valid_bust_is_accused() -> None:
     for seed in range(RUNS):
         facts = valid(seed)
+        assert audited(facts).findings == [], f"seed {seed}"
+        assert judged(facts) == [], f"seed {seed}"
+
+
+def test_no_life_in_which_trades_are_busted_is_accused() -> None:
+    for seed in range(RUNS):
+        life = MarketLife(seed)
+        life.go(2 * STEPS)
+        facts = list(written(life.world))
         assert audited(facts).findings == [], f"seed {seed}"
         assert judged(facts) == [], f"seed {seed}"
 

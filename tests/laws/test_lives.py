@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.laws.lives import Life
+from tests.laws.market_runs import MarketLife
 from tests.laws.runs import with_steps
 from tests.laws.test_audit import audited
 from tests.support.checkers.invariants import judge
@@ -55,6 +56,13 @@ def test_neither_the_audit_nor_the_independent_checker_accuses_a_life() -> None:
         facts = list(written(life.world))
         assert audited(facts).findings == [], f"seed {seed}"
         assert judge(sealed(facts)).problems == [], f"seed {seed}"
+
+
+def test_the_integer_model_agrees_about_lives_in_which_trades_are_busted() -> None:
+    for seed in range(CHUNK):
+        with with_steps(MarketLife(seed, twice=True)) as life:
+            life.go(STEPS)
+            life.agree()
 
 
 REACHED = {

@@ -149,6 +149,27 @@ place start part mature rest end   |ok       |1414.27|0.00    |6.15 |filled
 """
 
 
+def test_a_position_that_will_pay_a_rollover_keeps_its_units() -> None:
+    """Its bust would close it, and the next bill would never be paid."""
+    world = Rolling()
+    for step in ("place", "start", "fill", "end"):
+        _step(world, step)
+    assert (bust(world, "first", "first1"), fault(world)) == ("parked", "not_yet_bookable")
+    assert world.mature() == "ok"
+    assert world.receivable == 0
+
+
+def test_busted_trades_over_an_ex_date_await_no_split() -> None:
+    """The position is closed, and nothing of it settles on that day any more."""
+    world = splits.world_of(0)
+    splits.buy(world, "b1", "10", settled=False)
+    assert bust(world, "b1", "b1") == "ok"
+    splits.begin(world, 2, 1)
+    assert splits.apply(world) == "nothing"
+    splits.buy(world, "b2", "4", settled=False)
+    assert splits.position(world).splits == 1
+
+
 def _step(world: Rolling, step: str) -> None:
     steps = {
         "place": world.roll,

@@ -6,7 +6,7 @@ from tests.support.models.records import Parked
 from tests.support.models.trading import Trading
 from tests.support.models.values import NOTHING, OK, PARKED
 
-BOOKABLE = ("late", "too_much", "worse_than_limit", "too_dear", "unknown_trade")
+BOOKABLE = ("late", "too_much", "worse_than_limit", "too_dear", "unknown_trade", "not_yet_bookable")
 
 
 class Busting(Trading):
@@ -47,6 +47,8 @@ class Busting(Trading):
         done = self._trade_of(order, venue, refers_to)
         if done is None or done.is_busted:
             return "busted_before" if done else "unknown_trade"
+        if self._is_out_of_reach(order):
+            return self._is_out_of_reach(order)
         if instead is None:
             return ""
         reversals = list(order.reversals)
@@ -54,6 +56,19 @@ class Busting(Trading):
         fault = self._misfit(order, instead)
         done.is_busted, order.reversals = False, reversals  # it was for the sake of the question
         return fault
+
+    def _is_out_of_reach(self, order: Order) -> str:
+        """Its units are gone, or others by now, or its cash has still to come."""
+        instrument = order.instrument.id
+        if instrument in self.redeemed:
+            return "redeemed"
+        if order.of and not order.funded:
+            return "not_yet_bookable"
+        last = self._last(order.account, instrument)
+        if last and last.rollover:
+            return "not_yet_bookable"
+        splits = last.splits if last else len(self.splits[instrument])
+        return "split" if splits != order.splits else ""
 
     @staticmethod
     def _trade_of(order: Order, venue: str, refers_to: str) -> Trade | None:
@@ -115,7 +130,8 @@ class Busting(Trading):
 
     def _count_anew(self, account: str, instrument: str, holding: Holding) -> None:
         """The average of the remaining trades, as if they had been reported so at first."""
-        fresh, held = Holding(), 0
+        held, before = self.begun.get((account, instrument), (0, Holding()))
+        fresh = Holding(before.cost, before.per)
         for side, trade in self.traded[account, instrument]:
             last = trade
             while last.replaced_by:
@@ -139,6 +155,7 @@ class Busting(Trading):
         if parked.kind != "trade" and order is not None:
             done = self._trade_of(order, venue, parked.refers_to)
             is_bookable &= done is not None and not done.is_busted
+            is_bookable &= not self._is_out_of_reach(order)
         if order is None or not is_bookable:
             return self._refused(["report_not_bookable"])
         self.reports[key] = OK

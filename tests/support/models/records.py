@@ -93,6 +93,9 @@ class Records:
         self.parked: dict[tuple[str, str], Parked] = {}
         # (account, instrument) -> side and trade, in the order in which they were first reported
         self.traded: defaultdict[tuple[str, str], list[tuple[str, Trade]]] = defaultdict(list)
+        # the same -> units and holding just after the last split: `traded` begins there
+        self.begun: dict[tuple[str, str], tuple[int, Holding]] = {}
+        self.redeemed: set[str] = set()
 
     # ---- reference data and accounts
 

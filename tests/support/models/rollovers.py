@@ -53,7 +53,7 @@ class Rollovers(Busting):
         if not beside_sells and self._waiting(account, instrument, "sell"):
             return WAITS
         units = self.book.at(("units", instrument), account, "free")
-        if not units:
+        if units <= 0:
             return NOTHING
         if target is None or target == instrument:
             return self.skip(account, instrument, "no_bill")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from fractions import Fraction
 from typing import NamedTuple
 
-from tests.support.models.book import MARKET, OUTSIDE
+from tests.support.models.book import MARKET, OUTSIDE, Holding
 from tests.support.models.orders import LIVE
 from tests.support.models.records import Service, Split
 from tests.support.models.rollovers import Rollovers
@@ -107,7 +107,7 @@ class Servicing(Rollovers):
             if one.side == "sell" and one.status in LIVE
         ]
         unsettled = any(trade.is_due for trade in last.trades)
-        if selling or unsettled or last.splits < len(self.splits[instrument]):
+        if selling or unsettled or held < 0 or last.splits < len(self.splits[instrument]):
             return WAITS
         if last.automatic_rollover and not last.rollover:
             self.skip(account, instrument, "too_late")
@@ -148,6 +148,8 @@ class Servicing(Rollovers):
         if self.book.at(("units", instrument), account, "reserved"):
             return WAITS
         split, before = splits[last.splits], self._units_held(account, instrument)
+        if before < 0:
+            return WAITS
         after, fraction = divmod(before * split.units_to, split.units_from)
         known = self.instruments[instrument]
         cash = known.cash_for(fraction, split.price, split.units_from * 10**8)
@@ -163,6 +165,8 @@ class Servicing(Rollovers):
             trade.owed = split.of(trade.owed)
         last.scale(before, after)
         last.splits += 1
+        self.traded[account, instrument].clear()
+        self.begun[account, instrument] = after, Holding(last.cost, last.per)
         return OK
 
     def _change(self, asset: tuple[str, str], gained: int, place: tuple[str, ...]) -> None:
