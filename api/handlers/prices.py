@@ -14,11 +14,18 @@ from api.http.call import Answer, Call
 from api.http.problems import Problem
 from api.http.repeating import first_answer, once
 from engine.domain import clock
-from engine.domain.instrument import Instrument, price_of, settles_on, trades_on, with_interest
+from engine.domain.instrument import (
+    Instrument,
+    local_date,
+    price_of,
+    settles_on,
+    trades_on,
+    with_interest,
+)
 from engine.domain.pricing import PriceType, unit_price
 from engine.domain.quote import Quote, quote_faults, unit_words
 from engine.journal.store import no_companion
-from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL
+from engine.kernel.limits import PARAM_FAULTS_IN_DETAIL, PRICES_MAX
 from engine.kernel.refusals import fault, invalid_values
 from engine.kernel.times import rfc3339
 from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, ZERO, divide_half_even, plain
@@ -34,7 +41,8 @@ class PriceBody(msgspec.Struct, frozen=True):
     `accrued_interest` is per unit, in the currency: the quote's own, else that of the schedule for a
     trade of now. `dirty_bid` and `dirty_ask` are what a unit then costs, null without a price.
     `set_by` and `confirmed_by` are clients, visible with the scope `admin`; null for prices recorded
-    before authors were stored. A price that `is_waiting` counts only once confirmed.
+    before authors were stored. A price that `is_waiting` counts only once confirmed. `stale_since`: when
+    it became too old for orders; null before.
     """
 
     symbol: shapes.Symbol
@@ -51,6 +59,7 @@ class PriceBody(msgspec.Struct, frozen=True):
     is_waiting: bool
     set_by: str | None
     confirmed_by: str | None
+    stale_since: shapes.Time | None
 
 
 async def get(call: Call) -> Answer:
@@ -65,6 +74,9 @@ async def get(call: Call) -> Answer:
     if call.query["waiting"]:
         quotes = await call.engine.bridge.read(market.waiting, symbols)
         return Answer(200, encode([await _shown(call, quote, then_us) for quote in quotes]))
+    if call.query["stale"]:
+        stale = await call.engine.bridge.read(_stale, call, symbols, then_us)
+        return Answer(200, encode([_body(call, quote, security, then_us) for quote, security in stale]))
     if not symbols:
         raise invalid_values([fault("query.symbol", "missing_param")])
     if at_us is None:
@@ -79,7 +91,7 @@ async def get(call: Call) -> Answer:
             if quote and (security is None or price_of(security, quote.price) is None):
                 quote = None
         if quote is not None:
-            bodies.append(_body(call, quote, security, then_us))
+            bodies.append(_body(call, quote, security, then_us, at_us))
     return Answer(200, encode(bodies))
 
 
@@ -142,6 +154,32 @@ async def confirm(call: Call) -> Answer:
     return await once(call, confirming, shown, also)
 
 
+def _stale(call: Call, symbols: Sequence[str], then_us: int) -> list[tuple[Quote, Instrument]]:
+    """(quote, instrument) of prices that are too old for orders, the oldest first; blocks."""
+    services = call.engine
+    services.market.refresh()
+    quotes = services.market.older(services.now_us() - services.firm.price_max_age_us)
+    if symbols:
+        quotes = [quote for quote in quotes if quote.symbol in symbols]
+    found: list[tuple[Quote, Instrument]] = []
+    for start in range(0, len(quotes), PRICES_MAX):
+        some = quotes[start : start + PRICES_MAX]
+        listed = services.listing.find([quote.symbol for quote in some])
+        pairs = [(quote, listed[quote.symbol]) for quote in some if quote.symbol in listed]
+        found += [pair for pair in pairs if _is_traded(*pair, then_us)]
+        if len(found) >= PRICES_MAX:
+            break
+    return found[:PRICES_MAX]
+
+
+def _is_traded(quote: Quote, security: Instrument, then_us: int) -> bool:
+    """Whether orders could wait for a newer price of the instrument."""
+    terms, repaid_on = security.terms, security.repaid_on
+    is_repaid = repaid_on is not None and repaid_on <= local_date(terms, then_us)
+    is_current = price_of(security, quote.price) is not None
+    return is_current and not is_repaid and terms.trading_status != "not_trading"
+
+
 def _check_symbols(call: Call) -> None:
     """Raises Problem `insufficient_scope` unless all symbols are this feed's, existing or not."""
     own = call.principal.symbols
@@ -193,13 +231,17 @@ async def _shown(call: Call, quote: Quote, then_us: int) -> PriceBody:
     return _body(call, quote, await _instrument_of(call, quote.symbol), then_us)
 
 
-def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int) -> PriceBody:
+def _body(
+    call: Call, quote: Quote, instrument: Instrument | None, then_us: int, at_us: int | None = None
+) -> PriceBody:
     unit = quote.unit or (instrument.unit if instrument else None)
     price_type, par_value, currency = unit_words(unit)
     interest = _interest(quote, instrument, then_us)
     mid = divide_half_even(EXACT.add(quote.bid, quote.ask), TWO, STEPS[PRICE_PLACES])
     sees_clients = "admin" in call.principal.scopes
     assert quote.at_us is not None
+    stale_us = quote.at_us + call.engine.firm.price_max_age_us
+    is_stale = stale_us < (call.engine.now_us() if at_us is None else at_us)
     return PriceBody(
         symbol=quote.symbol,
         price_type=price_type if unit else None,
@@ -215,6 +257,7 @@ def _body(call: Call, quote: Quote, instrument: Instrument | None, then_us: int)
         is_waiting=quote.is_waiting,
         set_by=quote.author if sees_clients else None,
         confirmed_by=quote.confirmed_by if sees_clients else None,
+        stale_since=rfc3339(stale_us) if is_stale else None,
     )
 
 

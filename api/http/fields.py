@@ -357,10 +357,12 @@ BILLS_QUERY: Final[Fields] = (
     Field("issuer_country", Text(2), "ISO 3166-1, two letters.", is_needed=True, example="US"),
 )
 PRICES_QUERY: Final[Fields] = (
-    Field("symbol", Several(REFERENCE), "Repeatable; needed unless `waiting`.", default=(),
+    Field("symbol", Several(REFERENCE), "Repeatable; needed unless `waiting` or `stale`.", default=(),
           example="KE2024A"),
     Field("asof", Time(), "The prices of that time; default now."),
     Field("waiting", Boolean(), "Prices that jumped, and that another client has to confirm.",
+          default=False),
+    Field("stale", Boolean(), "Prices too old for orders, of instruments that trade; the oldest 500.",
           default=False),
 )  # fmt: skip
 HISTORY_QUERY: Final[Fields] = (

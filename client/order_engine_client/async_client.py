@@ -478,6 +478,10 @@ class AsyncClient(AwaitingClient):
         """Records prices, all or none, with a `key` once. One that moves too far `is_waiting`."""
         return await self.run(endpoints.market.put_prices(*prices, key=key))
 
+    async def stale_prices(self, *symbols: str) -> list[Price]:
+        """Prices too old for orders, of these symbols or of all that can be traded; the oldest first."""
+        return await self.run(endpoints.market.stale_prices(*symbols))
+
     async def waiting_prices(self, *symbols: str) -> list[Price]:
         """Prices that moved too far, of these symbols or of all."""
         return await self.run(endpoints.market.waiting_prices(*symbols))

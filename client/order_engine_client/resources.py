@@ -334,6 +334,7 @@ class Price(Resource, frozen=True):
     is_waiting: bool
     set_by: str | None
     confirmed_by: str | None
+    stale_since: datetime | None = None
 
 
 # --- webhooks and the operator's -------------------------------------------------------------------

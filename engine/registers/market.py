@@ -119,6 +119,11 @@ class Market:
         known = self._known.get(symbol)
         return known.quote if known else None
 
+    def older(self, than_us: int) -> list[Quote]:
+        """The newest quotes of symbols whose newest is of before that time, the oldest first."""
+        found = [known.quote for known in list(self._known.values()) if known.at_us < than_us]
+        return sorted(found, key=_age)
+
     def refresh(self) -> int:
         """Reads the quotes recorded since the last call; how many. Raises Unavailable."""
         # Almost always there are no new quotes; the driver's fastest path shows that.

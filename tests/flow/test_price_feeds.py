@@ -180,3 +180,25 @@ def test_a_feed_cannot_confirm_a_jump_not_even_anothers(careful: Engine) -> None
     assert ok(other.post("/prices", [price("GA", "201")]), 201)[0]["is_waiting"]
     ok(admin.post("/prices/GA/confirm", {"bid": "201", "ask": "201"}))
     assert ok(admin.get("/prices?symbol=GA"))[0]["bid"] == "201.00000000"
+
+
+def test_stale_prices_are_listed_with_the_time_since_when(engine: Engine) -> None:
+    admin = engine.client()
+    listed(admin, "SA"), listed(admin, "SB"), listed(admin, "SD")
+    path = listed(admin, "SC", "ins_sc")
+    old = rfc3339(now_us() - 30 * HOUR_US)
+    rows = [price(one, timestamp=old) for one in ("SA", "SC", "SD")]
+    ok(admin.post("/prices", [*rows, price("SB")]), 201)
+    ok(admin.send("PUT", path, TERMS | {"symbol": "SC2"}), 200)
+    off = TERMS | {"symbol": "SD", "trading_status": "not_trading"}
+    ok(admin.send("PUT", "/instruments/ins_sd", off), 200)
+    stale = {row["symbol"]: row["stale_since"] for row in ok(admin.get("/prices?stale=true"))}
+    assert stale.keys() & {"SA", "SB", "SC", "SC2", "SD"} == {"SA"}
+    assert stale["SA"] > old
+    assert ok(admin.get("/prices?stale=true&symbol=SB")) == []
+    fresh = {row["symbol"]: row["stale_since"] for row in ok(admin.get("/prices?symbol=SA&symbol=SB"))}
+    assert fresh == {"SA": stale["SA"], "SB": None}
+    then = rfc3339(now_us() - 29 * HOUR_US)
+    assert ok(admin.get(f"/prices?symbol=SA&asof={then}"))[0]["stale_since"] is None
+    ok(admin.post("/prices", [price("SA")]), 201)
+    assert ok(admin.get("/prices?stale=true&symbol=SA")) == []

@@ -109,6 +109,12 @@ def put_prices(*prices: NewPrice, key: str | None = None) -> Operation[list[Pric
     return Operation("POST", path("prices"), list[Price], body=body, key=key)
 
 
+def stale_prices(*symbols: str) -> Operation[list[Price]]:
+    """Prices too old for orders, of these symbols or of all that can be traded; the oldest first."""
+    words: Mapping[str, Any] = {"symbol": symbols, "stale": True}
+    return Operation("GET", path("prices"), list[Price], query(words))
+
+
 def waiting_prices(*symbols: str) -> Operation[list[Price]]:
     """Prices that moved too far, of these symbols or of all."""
     words: Mapping[str, Any] = {"symbol": symbols, "waiting": True}
