@@ -91,7 +91,7 @@ def test_every_code_of_a_route_is_with_its_status() -> None:
 
 
 def test_scopes_are_the_engines() -> None:
-    assert tuple(SCOPES) == (*clients.SCOPES, clients.VENUE)
+    assert tuple(SCOPES) == (*clients.SCOPES, clients.VENUE, clients.PRICES)
     for route, operation in operations():
         wanted = [{"client": [scope]} for scope in (route.scope, route.or_scope) if scope]
         assert operation["security"] == wanted
