@@ -241,7 +241,8 @@ def _body(
     sees_clients = "admin" in call.principal.scopes
     assert quote.at_us is not None
     stale_us = quote.at_us + call.engine.firm.price_max_age_us
-    is_stale = stale_us < (call.engine.now_us() if at_us is None else at_us)
+    now_us = call.engine.now_us()
+    is_stale = stale_us < (now_us if at_us is None else min(now_us, at_us))
     return PriceBody(
         symbol=quote.symbol,
         price_type=price_type if unit else None,
