@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from engine.audit.inconsistency import Inconsistency
-from engine.domain import booking, fees, pricing
+from engine.domain import booking, fees
 from engine.domain.bookings import (
     BuyApplied,
     BuyBooked,
@@ -128,8 +128,7 @@ def booked_as(stream: str, before: Order, after: Order, trade: TradeRecorded) ->
         _check_correction(before, trade)
     if trade.quantity <= 0 or (after.traded_quantity > before.ordered and not is_applied):
         raise Inconsistency("terms", f"{after.traded_quantity} of {before.ordered} are traded")
-    unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
-    if EXACT.multiply(trade.quantity, unit) != trade.consideration:
+    if not booking.is_worth(trade, terms):
         raise Inconsistency("terms", f"{trade.trade} is not worth {trade.consideration}")
     net = terms.net_cash_amount
     if net is not None and after.traded_notional > net and not is_applied:

@@ -12,7 +12,16 @@ from engine.domain import fees, pricing
 from engine.domain.order import Order, Placed, TradeApplied, TradeRecorded, can
 from engine.domain.report import FAULTS, Report
 from engine.kernel.limits import VENUE_CLOCK_US, VENUE_SETTLEMENT_DAYS
-from engine.kernel.values import CURRENCIES, EXACT, PRICE_PLACES, STEPS, UNITS, ZERO, at_scale
+from engine.kernel.values import (
+    CURRENCIES,
+    EXACT,
+    PRICE_PLACES,
+    STEPS,
+    UNITS,
+    ZERO,
+    at_scale,
+    divide_half_even,
+)
 
 
 def contradiction(
@@ -107,10 +116,10 @@ def _quantity(state: Order, report: Report) -> Decimal | None:
     """The units of a reported trade; None if malformed."""
     quantity = at_scale(report.quantity, state.terms.decimal_precision)
     price = at_scale(report.price, PRICE_PLACES)
-    interest = at_scale(report.accrued_interest, PRICE_PLACES, signed=True)
-    if not quantity or not price or interest is None:
+    given = report.accrued_interest if report.accrued_total is None else report.accrued_total
+    if not quantity or not price or at_scale(given, PRICE_PLACES, signed=True) is None:
         return None
-    return quantity if _unit_price(state, report) > ZERO else None
+    return quantity if _consideration(state, report) > ZERO else None
 
 
 def unbookable(state: Order | None, report: Report) -> str | None:
@@ -155,14 +164,28 @@ def apply_trade(trade: TradeRecorded, report: str) -> TradeApplied:
 
 
 def _consideration(state: Order, report: Report) -> Decimal:
+    """The exact worth of a trade: its units at their clean price, and their interest."""
     assert report.quantity is not None
-    return EXACT.multiply(report.quantity, _unit_price(state, report))
-
-
-def _unit_price(state: Order, report: Report) -> Decimal:
     assert report.price is not None
-    terms = state.terms
-    return pricing.unit_price(report.price, report.accrued_interest, terms.price_type, terms.par_value)
+    terms, total = state.terms, report.accrued_total
+    accrued = report.accrued_interest if total is None else ZERO
+    unit = pricing.unit_price(report.price, accrued, terms.price_type, terms.par_value)
+    return EXACT.add(EXACT.multiply(report.quantity, unit), total or ZERO)
+
+
+def _interest_of(report: Report) -> Decimal:
+    """Accrued interest per unit, 8 decimals half to even if the venue gives that of all units."""
+    if report.accrued_total is None:
+        return report.accrued_interest
+    assert report.quantity is not None
+    return divide_half_even(report.accrued_total, report.quantity, STEPS[PRICE_PLACES])
+
+
+def is_worth(trade: TradeRecorded, terms: Placed) -> bool:
+    """Whether a trade's consideration is that of its price and interest, as exactly as that is known."""
+    unit = pricing.unit_price(trade.price, trade.accrued_interest, terms.price_type, terms.par_value)
+    rest = EXACT.subtract(trade.consideration, EXACT.multiply(trade.quantity, unit))
+    return 2 * abs(rest) <= EXACT.multiply(trade.quantity, STEPS[PRICE_PLACES])
 
 
 def record_trade(
@@ -191,7 +214,7 @@ def record_trade(
         execution_reference=report.execution_reference,
         price=report.price,
         quantity=report.quantity.quantize(STEPS[terms.decimal_precision], context=EXACT),
-        accrued_interest=report.accrued_interest,
+        accrued_interest=_interest_of(report),
         consideration=worth,
         notional=EXACT.subtract(total, state.traded_notional),
         fee=EXACT.subtract(fees_at(terms, total), state.charged),

@@ -71,7 +71,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `kind`: one `trade`; the execution `ended` (for `reason`, one of ENDINGS, if without a trade); it was
     `cancelled`, on request or not; `cancel_rejected`; the order was `accepted`, which changes nothing;
     the trade that it `refers_to` was busted or corrected. `price` in the instrument's price type,
-    `accrued_interest` per unit in its currency, `executed_at_us` by the venue's clock, `ytm` in percent.
+    `accrued_interest` per unit in its currency; `accrued_total` that of all units, which then counts
+    instead, exactly; `executed_at_us` by the venue's clock, `ytm` in percent.
     `instrument`, `side` and `currency` are compared with the order's where the venue names them; its
     `settlement_date` counts.
     """
@@ -93,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     currency: str | None = None
     settlement_date: date | None = None
     refers_to: str | None = None
+    accrued_total: Decimal | None = None
 
 
 # --- facts ---------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ ReportFact = ReportParked | ReportBooked | ReportRejected | BookingRequested | R
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 3
+SHAPE: Final = 4
 """Number of the state's shape: see `streams`."""
 
 
@@ -177,7 +179,7 @@ def park(state: ParkedReport | None, report: Report, fault: str, *, at_us: int) 
     """Parks a contradicting report, once. Numbers that the journal cannot store are omitted."""
     if state:
         return []
-    numbers = {name: getattr(report, name) for name in ("price", "quantity", "ytm")}
+    numbers = {name: getattr(report, name) for name in ("price", "quantity", "ytm", "accrued_total")}
     kept = {name: value if _can_be_kept(value) else None for name, value in numbers.items()}
     interest = report.accrued_interest if _can_be_kept(report.accrued_interest) else Decimal(0)
     return [ReportParked(replace(report, accrued_interest=interest, **kept), fault, at_us)]

@@ -659,8 +659,9 @@ OPENING_SOON_US: Final = 1_000_000
 takes no longer."""
 SETTLE_S: Final = 0.1
 """Poll interval for due trades: views follow the journal, and settlement follows views."""
-SETTLE_BATCH: Final = 256
-"""Trades settled in one commit, as `EXECUTION_BATCH`."""
+SETTLE_BATCH: Final = 64
+"""Trades settled in one commit. Its 250 facts hold SQLite's only write lock for some 5 ms, which an
+order placed at this moment waits for."""
 SERVICE_S: Final = 0.25
 """Interval between polls of instruments with a coupon, dividend, split or maturity due."""
 UNITS_QUIET_S: Final = 2.0
@@ -668,8 +669,8 @@ UNITS_QUIET_S: Final = 2.0
 instruments and clocks of other processes are up to REFERENCE_STALE_S old, and wall clocks differ."""
 SERVICE_RETRY_S: Final = 2.0
 """Pause before accounts that have to wait are served again: most wait for a settlement."""
-SERVED_BATCH: Final = 256
-"""Accounts served at once: a few commits, and a bound on memory."""
+SERVED_BATCH: Final = 64
+"""Accounts served in one commit, as `SETTLE_BATCH`."""
 SERVED_BLOCKED_MAX: Final = 4_096
 """Accounts with a corporate action to come that are kept in memory; with more, all are visited again."""
 QUARANTINED_SERVED_MAX: Final = 10_000
@@ -681,8 +682,8 @@ ROLL_RETRY_S: Final = 2.0
 ROLL_LEAD_US: Final = 3_600_000_000
 """An hour before the day of a rollover ends in UTC it is decided whether a bill follows, if the market
 has not closed before: enough for the positions of a large issue, before they may be repaid."""
-ROLLED_BATCH: Final = 256
-"""Positions rolled over at once, as `SERVED_BATCH`."""
+ROLLED_BATCH: Final = 64
+"""Positions rolled over in one commit, as `SERVED_BATCH`."""
 BILLS_CONSIDERED_MAX: Final = 64
 """Bills from which a rollover chooses, the latest maturity first: a weekly bill of a year has 52."""
 FRESH_TRADES_MAX: Final = 10_000

@@ -239,23 +239,14 @@ def test_a_cancel_that_the_venue_has_already_is_not_refused(reason: str) -> None
 # --- accrued interest ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("amount", "units", "interest"),
-    [
-        ("1.65", "4", "0.4125"),
-        ("-0.02", "4", "-0.005"),
-        ("0", "3", "0"),
-        ("0.00000003", "3", "0.00000001"),
-    ],
-)
-def test_interest_is_per_unit(amount: str, units: str, interest: str) -> None:
+@pytest.mark.parametrize(("amount", "units"), [("1.65", "4"), ("-0.02", "4"), ("0", "3"), ("1.00", "3")])
+def test_interest_is_that_of_the_whole_trade(amount: str, units: str) -> None:
     (report,) = reports(f"55= 159={amount} 32={units} 14={units}", sent=BOND)
-    assert report.accrued_interest == Decimal(interest)
+    assert report.accrued_total == Decimal(amount)
 
 
-@pytest.mark.parametrize("change", ["", "159=1 32=3", "159=1 32=0", "159=1 32=-4"])
-def test_interest_that_is_missing_or_not_exact_is_a_fault(change: str) -> None:
-    assert fault(f"55= {change}", sent=BOND).code == "interest"
+def test_interest_that_is_missing_is_a_fault() -> None:
+    assert fault("55=", sent=BOND).code == "interest"
 
 
 # --- status --------------------------------------------------------------------------------------

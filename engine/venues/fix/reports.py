@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from engine.domain.report import Report, ReportKind
 from engine.kernel.limits import FIX_ID_CHARS, FIX_TEXT_CHARS
-from engine.kernel.values import EXACT, PRICE_PLACES, STEPS, plain
+from engine.kernel.values import EXACT, plain
 from engine.venues.fix.messages import order_named
 from engine.venues.fix.tables import (
     END_REASONS,
@@ -230,7 +230,7 @@ def _trade(report: Report, read: _Read, known: _Known) -> Report:
         kind="trade",
         price=number_of(read.text(31)),
         quantity=quantity,
-        accrued_interest=_interest(read, quantity, known.sent),
+        accrued_total=_interest(read, known.sent),
         executed_at_us=time_of(read.text(60)),
         counterparty=_words(read.first(375)),
         ytm=EXACT.scaleb(number_of(yield_text), _PERCENT) if yield_text else None,
@@ -243,19 +243,14 @@ def _words(text: str | None) -> str | None:
     return "".join(one for one in text or "" if one.isprintable())[:FIX_TEXT_CHARS] or None
 
 
-def _interest(read: _Read, quantity: Decimal, sent: Ticket | None) -> Decimal:
-    """Accrued interest per unit, from the amount of the whole trade."""
+def _interest(read: _Read, sent: Ticket | None) -> Decimal | None:
+    """Accrued interest of the whole trade; None without any."""
     given = read.optional(159)
-    if given is None:
-        if sent is not None and sent.accrued_interest:
-            raise _Faulty("interest", "AccruedInterestAmt is missing")
-        return Decimal(0)
-    amount = number_of(given)
-    if quantity > 0:
-        steps, rest = EXACT.divmod(amount, EXACT.multiply(quantity, STEPS[PRICE_PLACES]))
-        if not rest:
-            return EXACT.multiply(steps, STEPS[PRICE_PLACES])
-    raise _Faulty("interest", f"{plain(amount)} of {plain(quantity)} units")
+    if given is not None:
+        return number_of(given)
+    if sent is not None and sent.accrued_interest:
+        raise _Faulty("interest", "AccruedInterestAmt is missing")
+    return None
 
 
 def _cancel_reject(venue: str, read: _Read) -> Heard:

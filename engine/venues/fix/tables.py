@@ -104,7 +104,7 @@ UNDERSTOOD: Final = {
             64: Tag("SettlDate", "settlement date of a trade, if given"),
             103: Tag("OrdRejReason", "`5`: unknown order; `6`: duplicate, no end of the order"),
             150: Tag("ExecType", "required"),
-            159: Tag("AccruedInterestAmt", "interest of a trade, divided by its units"),
+            159: Tag("AccruedInterestAmt", "interest of a trade, of all its units"),
             236: Tag("Yield", "yield of a trade, `0.05` for 5 %"),
             375: Tag("ContraBroker", "counterparty of a trade, from the first of the group"),
             790: Tag("OrdStatusReqID", "the status request that is answered"),
@@ -206,7 +206,7 @@ FAULTS: Final = {
     "malformed": "a value is not of its type, or a tag is there twice",
     "not_understood": "no such message was agreed on",
     "other_order": "ClOrdID and OrigClOrdID name two orders",
-    "interest": "accrued interest is missing, or not exact per unit at 8 decimals",
+    "interest": "accrued interest is missing",
     "unbooked_trades": "the venue's status counts other units than the trades that it reported",
     "message_rejected": "the venue refused a message of ours unread",
 }
