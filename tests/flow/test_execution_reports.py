@@ -250,7 +250,7 @@ def test_only_the_scope_of_a_venue_reports(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "scopes", [["venue"], ["venue:"], ["venue:A"], ["venue:a", "venue:b"], ["venue:a b"], ["prices:a"]]
+    "scopes", [["venue"], ["venue:"], ["venue:A"], ["venue:a", "venue:b"], ["venue:a b"], ["feeds:a"]]
 )
 def test_a_client_reports_for_one_venue(case: Case, scopes: list[str]) -> None:
     with pytest.raises(Refused):
