@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 from engine.commands.decider import Decider
 from tests.crash.points import Spring, Trap, before, decides
 from tests.crash.processes import Crew
@@ -15,6 +17,10 @@ Points = Mapping[str, tuple[int, Callable[[Spring], None]]]
 Live = Callable[[str, str, str | None, str], None]
 """(URL of the journal, of the views, point or None, the trap's file): a process until its end."""
 ENDS_WITHIN_S = 60
+IN_FULL_ON_POSTGRESQL = pytest.mark.parametrize(
+    "journal_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True
+)
+"""On PostgreSQL by `make test-full`; the points of servicing are walked there each time."""
 
 
 def unrecorded(decision: str) -> Callable[[Spring], None]:

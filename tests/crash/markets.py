@@ -247,7 +247,7 @@ class Trading:
         for symbol in ("BOND", "REST"):
             terms = {
                 "name": symbol, "symbol": symbol, "instrument_type": "bond", "trading_currency": "USD",
-                "settlement_days": 1,
+                "settlement_days": 5,
             }  # fmt: skip
             self.must("PUT", f"/instruments/ins_{symbol.lower()}", terms)
         self.price()

@@ -14,7 +14,7 @@ from engine.domain.order import Cancelled, ExecutionStarted, ExpiryRequested, Ma
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.venues.simulated import SimulatedVenue
-from tests.crash.dying import Points, die_at_each, set_trap, unrecorded, untold
+from tests.crash.dying import IN_FULL_ON_POSTGRESQL, Points, die_at_each, set_trap, unrecorded, untold
 from tests.support.engines.desks import TENANT, THURSDAY_US
 from tests.support.engines.lives import DAY_US, Life, open_life
 from tests.support.engines.prepared import views_beside
@@ -68,6 +68,7 @@ def prepared(life: Life) -> None:
     life.stop()
 
 
+@IN_FULL_ON_POSTGRESQL
 def test_an_order_expires_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     views_url = views_beside(journal_url, tmp_path)
     with open_life(journal_url, views_url) as life:

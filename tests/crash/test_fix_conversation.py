@@ -29,7 +29,7 @@ from tests.support.servers.served import token_of
 
 USD, CENT = Currency("USD"), Decimal("0.01")
 BOND = Instrument("ins_bond", USD)
-CONNECTIONS, ACCOUNTS = 16, 50
+CONNECTIONS, ACCOUNTS = 16, 500
 ENDS_WITHIN_S = 600
 CASHES = (100, 150, 250, 333, 1001)
 

@@ -14,7 +14,7 @@ from engine.domain import moves
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled, Placed
 from engine.domain.servicing import PositionMatured, RolloverPaid, RolloverReserved
-from tests.crash.dying import die_at_each
+from tests.crash.dying import IN_FULL_ON_POSTGRESQL, die_at_each
 from tests.crash.rolling import MATURITY, POINTS, roll
 from tests.support.engines.desks import TENANT
 from tests.support.engines.lives import Life, open_life
@@ -52,6 +52,7 @@ def prepared(life: Life) -> list[str]:
     return accounts
 
 
+@IN_FULL_ON_POSTGRESQL
 def test_each_is_ordered_and_paid_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     """One life, in which the follower dies at each point after the other."""
     views_url = views_beside(journal_url, tmp_path)

@@ -15,7 +15,7 @@ from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.instrument import Terms
 from engine.domain.order import Cancelled
 from engine.domain.servicing import PositionSplit
-from tests.crash.dying import die_at_each
+from tests.crash.dying import IN_FULL_ON_POSTGRESQL, die_at_each
 from tests.crash.serving import SPLIT_POINTS, serve
 from tests.support.checkers import invariants
 from tests.support.engines.desks import TERMS
@@ -40,6 +40,7 @@ def prepared(life: Life) -> None:
     life.stop()
 
 
+@IN_FULL_ON_POSTGRESQL
 def test_everybody_is_split_once_wherever_it_died(journal_url: str, tmp_path: Path) -> None:
     """One split, in which the follower dies at each point after the other."""
     views_url = views_beside(journal_url, tmp_path)

@@ -55,9 +55,13 @@ class Book:
         self._feed: deque[Numbered] = deque()
         self._number = 0
 
-    def of(self, order: str) -> VenueOrder:
-        """An order, with its ticket if there is one; a new one if no message named it before."""
+    def of(self, order: str, ticket: Ticket | None = None) -> VenueOrder:
+        """An order, with its ticket if there is one; a new one if no message named it before.
+
+        A `ticket` in hand saves a look into the journal.
+        """
         known = self._known(order)
+        known.ticket = ticket or known.ticket
         if known.ticket is None:
             known.ticket = self._tickets(order)
         return known

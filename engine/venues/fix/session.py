@@ -93,8 +93,7 @@ class FixVenue:
         """Sends an order, once; again only after the venue said that it does not know it."""
         session = self._logged_on()
         with self._lock:
-            order = self._read().of(ticket.venue_order)
-            order.ticket = ticket
+            order = self._read().of(ticket.venue_order, ticket)
             is_sent = self._may_be_sent(ticket, order)
             if is_sent and order.standing != "unknown":
                 return
