@@ -42,7 +42,7 @@ ADDED = {
         "maturity_period", "coupon_frequency", "first_coupon_date", "issue_date", "ex_coupon_days",
         "trading_hours",
     },
-    "/prices": {"dirty_bid", "dirty_ask"},
+    "/prices": {"dirty_bid", "dirty_ask", "stale_since"},
     "/accounts": {
         "splits", "rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects",
         "expires_at", "script",

@@ -208,6 +208,7 @@ def test_instruments_and_prices(engine: Engine, client: Client) -> None:
         "is_waiting",
         "set_by",
         "confirmed_by",
+        "stale_since",
     ]
     assert price["set_by"].startswith("cli_")
     assert ok(engine.client("read").get("/prices?symbol=B/2")) == [price | {"set_by": None}]

@@ -9,6 +9,7 @@ from typing import Any
 from api.http.kinds import Span
 from engine.commands import decisions
 from engine.commands.desk import Command
+from engine.domain import clock
 from engine.domain.kind import SIMULATED
 from engine.domain.routing import ANY
 from engine.followers.acting import SavedOffset
@@ -83,6 +84,8 @@ class Stage:
         """Advances the business clock, and has everything due taken."""
         decide = partial(decisions.advance_clock, by_us=Span().read(length))
         self.engine.desk.do(Command(decide, None, "test"))
+        # Another process learns of it within a second: the API, as one, at once here.
+        self.engine.services.bridge._decider._references.forget(clock.STREAM)
         self.play()
 
 
