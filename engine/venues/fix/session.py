@@ -23,7 +23,7 @@ from engine.venues.fix.initiator import Initiator, installed
 from engine.venues.fix.log import Direction, MessageLog, recent
 from engine.venues.fix.reports import Fault, Heard
 from engine.venues.fix.sequence import next_expected
-from engine.venues.fix.tables import LIMIT_TIMES, ORDER_TYPES, UNDERSTOOD
+from engine.venues.fix.tables import ORDER_TYPES, UNDERSTOOD
 from engine.venues.fix.wire import Fields, Garbled, decode
 from engine.venues.port import (
     CancelTicket,
@@ -36,7 +36,7 @@ from engine.venues.port import (
 from engine.venues.registry import Site
 
 _CAPABILITIES: Final = Capabilities(
-    order_types=frozenset(ORDER_TYPES), times_in_force=frozenset(LIMIT_TIMES), concurrency=32
+    order_types=frozenset(ORDER_TYPES), times_in_force=frozenset({"day"}), concurrency=32
 )
 
 
@@ -86,7 +86,7 @@ class FixVenue:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Day orders at the client's price; several status requests at once."""
+        """Market orders, and limit orders for the day: a report DoneForDay ends any order."""
         return _CAPABILITIES
 
     def submit(self, ticket: Ticket) -> None:
