@@ -154,7 +154,7 @@ def busted_as(stream: str, before: Order, after: Order, fact: TradeBusted) -> Mo
     if (fact.quantity, fact.consideration) != (done.quantity, done.consideration):
         raise Inconsistency("terms", f"{fact.trade} was of {done.quantity} units")
     _check_totals(after)
-    back = fact.quantity if terms.side == "sell" else EXACT.add(fact.notional, fact.fee)
+    back = terms.spends(fact.quantity, fact.notional, fact.fee)
     _check_drawn(before, fact.reserved, min(back, before.drawn))
     return (
         BuyBusted if terms.side == "buy" else SellBusted, terms.account, stream, fact.trade,
@@ -168,7 +168,7 @@ def _check_correction(before: Order, trade: TradeCorrected) -> None:
     wrong = before.trade(trade.corrects)
     if wrong is None or wrong.busted_by != trade.execution_reference:
         raise Inconsistency("terms", f"{trade.trade} corrects {trade.corrects}, which it did not bust")
-    needed = trade.quantity if before.terms.side == "sell" else EXACT.add(trade.notional, trade.fee)
+    needed = before.terms.spends(trade.quantity, trade.notional, trade.fee)
     _check_drawn(before, trade.reserved, min(needed, before.reserved))
 
 

@@ -99,7 +99,7 @@ def bust_trade(
     notional = EXACT.subtract(order.traded_notional, total)
     due = zero_like(order.charged) if is_last else booking.fees_at(terms, total)
     fee = EXACT.subtract(order.charged, due)
-    back = done.quantity if terms.side == "sell" else EXACT.add(notional, fee)
+    back = terms.spends(done.quantity, notional, fee)
     return TradeBusted(
         trade=done.trade,
         position=position,
@@ -123,7 +123,7 @@ def correct_trade(
 
     It draws on the reservation as far as that goes, also if it is booked from a `parked` report.
     """
-    needed = trade.quantity if order.terms.side == "sell" else EXACT.add(trade.notional, trade.fee)
+    needed = order.terms.spends(trade.quantity, trade.notional, trade.fee)
     reserved = min(needed, order.reserved) if order.status == "executing" else ZERO
     return TradeCorrected(**asdict(trade), corrects=corrects, reserved=reserved, report=parked)
 

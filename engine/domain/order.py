@@ -81,6 +81,17 @@ class Placed(Fact, frozen=True):
         return "market" if self.limit_price is None else "limit"
 
     @property
+    def amount(self) -> Decimal:
+        """The requested amount, which is reserved: cash of a buy, units of a sell."""
+        amount = self.quantity if self.cash_amount is None else self.cash_amount
+        assert amount is not None
+        return amount
+
+    def spends(self, quantity: Decimal, notional: Decimal, fee: Decimal) -> Decimal:
+        """The part of the requested amount that trades of these figures spend."""
+        return quantity if self.side == "sell" else EXACT.add(notional, fee)
+
+    @property
     def fee_rule(self) -> FeeRule:
         """The rule of its fees."""
         return FeeRule(self.fee_rate, self.fee_minimum, modes_of(self.rounding).fees)
@@ -374,9 +385,14 @@ class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """
         if self.status not in CANCELLABLE or self.awaits_receivable:
             return ZERO
-        whole = self.terms.quantity if self.terms.cash_amount is None else self.terms.cash_amount
-        assert whole is not None
-        return EXACT.subtract(whole, self.drawn)
+        return EXACT.subtract(self.terms.amount, self.drawn)
+
+    @property
+    def awaits_cancel(self) -> bool:
+        """Whether its venue has been asked to cancel it, by its client or at its expiry, and has not
+        answered.
+        """
+        return self.cancel_requested or self.is_expiring
 
     @property
     def is_cancellable(self) -> bool:
@@ -555,7 +571,7 @@ def expire(state: Order, asked_before: int, *, at_us: int) -> list[Fact]:
     """
     if not can(state, ExpiryRequested):
         return cancel(state, "expired", at_us=at_us)
-    is_asked = state.cancel_requested or state.is_expiring or asked_before >= EXPIRY_REQUESTS_MAX
+    is_asked = state.awaits_cancel or asked_before >= EXPIRY_REQUESTS_MAX
     return [] if is_asked else [ExpiryRequested(at_us)]
 
 
@@ -608,8 +624,7 @@ def request_cancel(state: Order, *, at_us: int, request: bytes | None = None) ->
 
 def reject_cancel(state: Order, *, at_us: int) -> list[Fact]:
     """Records the venue's refusal to cancel; it may be asked again."""
-    is_asked = state.cancel_requested or state.is_expiring
-    return [CancelRejected(at_us)] if is_asked and can(state, CancelRejected) else []
+    return [CancelRejected(at_us)] if state.awaits_cancel and can(state, CancelRejected) else []
 
 
 def cancel(state: Order, reason: str, *, at_us: int) -> list[Fact]:
@@ -709,7 +724,7 @@ def _drawn(state: Order, fact: TradeRecorded) -> Decimal:
         return fact.reserved
     if isinstance(fact, TradeApplied):
         return ZERO
-    return fact.quantity if state.terms.side == "sell" else EXACT.add(fact.notional, fact.fee)
+    return state.terms.spends(fact.quantity, fact.notional, fact.fee)
 
 
 def _executed(state: Order, fact: TradeRecorded) -> Trade:

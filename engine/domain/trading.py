@@ -147,8 +147,6 @@ def start_execution(
         return Decided([], orders.make_pending(order, "account_suspended", at_us=at_us), [])
     if terms.side not in accounts.PERMITS[account.status]:
         return cancel(order, "account_closed", at_us=at_us)
-    amount = terms.quantity if terms.cash_amount is None else terms.cash_amount
-    assert amount is not None
     settlement_date = instruments.settles_on(instrument.terms, trade_date)
     if order.awaits_receivable and settlement_date < terms.settlement_date:
         # The day has begun in UTC, not at the market: the trade would be due before its cash comes.
@@ -164,7 +162,7 @@ def start_execution(
         account,
         instrument,
         terms.side,
-        amount,
+        terms.amount,
         net=terms.net_cash_amount,
         counts_in=(terms.price_type, terms.par_value),
         price=decided_on,

@@ -125,14 +125,12 @@ def count(limits: Limits, placed: Placed, activity: Activity, business_date: dat
         raise refused("order_too_large", currency=currency, amount=worth, limit=largest)
     if not limits.counts_accounts:
         return []
-    amount = placed.cash_amount if placed.cash_amount is not None else placed.quantity
-    assert amount is not None
     counted = OrderCounted(
         placed.order,
         business_date,
         placed.side,
         placed.instrument,
-        amount,
+        placed.amount,
         currency,
         worth,
         placed.at_us,

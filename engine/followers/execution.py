@@ -346,8 +346,7 @@ def is_to_ask(order: Order | None, walks: int) -> bool:
     A limit order may rest for months: it is queried after 1, 2, 4 ... walks, and each RESTING_WALKS_MAX,
     unless it was asked to be cancelled.
     """
-    is_asked = order is not None and (order.cancel_requested or order.is_expiring)
-    if order is None or order.terms.limit_price is None or is_asked:
+    if order is None or order.terms.limit_price is None or order.awaits_cancel:
         return walks > 0
     return walks > 0 and (walks & (walks - 1) == 0 or walks % RESTING_WALKS_MAX == 0)
 

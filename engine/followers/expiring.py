@@ -126,8 +126,7 @@ class Expiring:
                 self._faults.note(order, outcome)
                 continue
             state: Order = outcome.states[order]
-            is_asked = state.is_expiring or state.cancel_requested
-            if state.status == EXECUTING and not is_asked and not outcome.facts:
+            if state.status == EXECUTING and not state.awaits_cancel and not outcome.facts:
                 self._met.add(order)
                 self._faults.show(_subject(order), _still_open(state))
 

@@ -204,5 +204,4 @@ def request_of(order: Order, history: Sequence[Recorded]) -> VenueRequest | None
     sent = sent_order(order, history)
     if sent is None or order.status != EXECUTING:
         return None
-    is_asked = order.cancel_requested or order.is_expiring
-    return VenueRequest(sent.ticket, sent.cancels[-1] if is_asked else None)
+    return VenueRequest(sent.ticket, sent.cancels[-1] if order.awaits_cancel else None)
