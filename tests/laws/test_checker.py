@@ -109,7 +109,7 @@ def one_unit_more(facts: list[Written], random: Random) -> Mutants:
     """An amount of a fact is larger by its smallest step."""
     for index, one in enumerate(facts):
         for name in AMOUNTS:
-            value = getattr(one.fact, name, None)
+            value = getattr(one.fact, name) if name in one.fact.__struct_fields__ else None
             if isinstance(value, Decimal) and not isinstance(one.fact, ONLY_REQUESTED):
                 more = value + Decimal(1).scaleb(int(value.as_tuple().exponent))
                 yield with_fact(facts, index, **{name: more})
