@@ -34,6 +34,7 @@ from engine.domain.bookings import (
     BuySettled,
     PositionClosed,
     PositionOpened,
+    Reversal,
     SellApplied,
     SellBooked,
     SellBusted,
@@ -147,7 +148,7 @@ class Books:
             units = known.units if known else Balance()
             if known is not None and type(fact) is BuySettled:
                 self._delivered[fact.trade] = known, fact.quantity
-            if known is not None and isinstance(fact, BuyBusted | SellBusted):
+            if known is not None and isinstance(fact, Reversal):
                 self._returned[fact.trade] = known, fact.unsettled
             self._balance("units", of, units, after.holdings.positions[of].units, fact)
         if type(fact) not in CAUSED:

@@ -147,12 +147,13 @@ class SellCorrected(SellBooked, frozen=True):
     cost: Decimal = ZERO
 
 
-class BuyBusted(Fact, frozen=True):
-    """A buy's trade was cancelled by its venue: its cash comes back, its units go.
+class Reversal(Fact, frozen=True):
+    """A trade was cancelled by its venue: its cash and units go back. The base of the two facts below.
 
-    `position` has lost them: the instrument's last one if it is not closed, else a new one. Of the cash
-    `reserved` goes back into the reservation. `unsettled`: its units that were not delivered yet, 0 if
-    the trade `is_settled`. `cost` is that of the units held, counted anew from the remaining trades.
+    `position` has lost or got back the units: the instrument's last one if it is not closed, else a
+    new one. `reserved` goes back into the reservation: cash of a buy, units of a sell. `unsettled`:
+    units of a buy not delivered yet, proceeds of a sell not paid yet, 0 if the trade `is_settled`.
+    `cost` is that of the units held, counted anew from the remaining trades.
     """
 
     order: str
@@ -171,26 +172,12 @@ class BuyBusted(Fact, frozen=True):
     at_us: int
 
 
-class SellBusted(Fact, frozen=True):
-    """A sell's trade was cancelled by its venue: its units come back, its cash goes.
+class BuyBusted(Reversal, frozen=True):
+    """A buy's trade was cancelled: its cash comes back, its units go."""
 
-    As BuyBusted, except that `reserved` is units, and `unsettled` its proceeds that were not paid yet.
-    """
 
-    order: str
-    trade: str
-    position: str
-    instrument: str
-    currency: str
-    quantity: Decimal
-    notional: Decimal
-    fee: Decimal
-    unsettled: Decimal
-    reserved: Decimal
-    cost: Decimal
-    settlement_date: date
-    is_settled: bool
-    at_us: int
+class SellBusted(Reversal, frozen=True):
+    """A sell's trade was cancelled: its units come back, its cash goes."""
 
 
 class BuySettled(Fact, frozen=True):

@@ -16,6 +16,7 @@ from engine.domain.bookings import (
     BuyBooked,
     BuyBusted,
     BuyCorrected,
+    Reversal,
     SellBooked,
     SellBusted,
     SellCorrected,
@@ -36,7 +37,7 @@ def counted_anew(facts: Iterable[Fact], instrument: str) -> Decimal:
     """
     of = [fact for fact in facts if getattr(fact, "instrument", None) == instrument]
     corrections = {fact.corrects: fact for fact in of if isinstance(fact, Correction)}
-    busted = {fact.trade for fact in of if isinstance(fact, BuyBusted | SellBusted)}
+    busted = {fact.trade for fact in of if isinstance(fact, Reversal)}
     held = cost = ZERO
     for fact in of:
         if isinstance(fact, PositionSplit):
@@ -47,7 +48,7 @@ def counted_anew(facts: Iterable[Fact], instrument: str) -> Decimal:
         elif isinstance(fact, Trade) and not isinstance(fact, Correction):
             last = _corrected(fact, corrections)
             if last.trade not in busted:
-                held, cost = _after(held, cost, last)
+                held, cost = after_trade(held, cost, last)
     return cost
 
 
@@ -58,7 +59,8 @@ def _corrected(trade: Trade, corrections: dict[str, Correction]) -> Trade:
     return trade
 
 
-def _after(held: Decimal, cost: Decimal, trade: Trade) -> tuple[Decimal, Decimal]:
+def after_trade(held: Decimal, cost: Decimal, trade: Trade) -> tuple[Decimal, Decimal]:
+    """(units held, their cost) after a trade, from those before it."""
     if isinstance(trade, BuyBooked):
         after = EXACT.add(held, trade.quantity)
         return after, pricing.cost_after_buy(cost, held, trade.price, trade.quantity)
@@ -70,7 +72,7 @@ def with_cost(facts: list[Fact], past: Iterable[Fact], instrument: str) -> list[
     """Busts and corrections of an instrument, each with the cost of the units held after it."""
     known, result = list(past), []
     for fact in facts:
-        if isinstance(fact, BuyBusted | SellBusted | Correction):
+        if isinstance(fact, Reversal | Correction):
             cost = counted_anew([*known, fact], instrument)
             fact = replace(fact, cost=cost)  # noqa: PLW2901
         known.append(fact)

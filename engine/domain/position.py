@@ -18,6 +18,7 @@ from engine.domain.bookings import (
     BuySettled,
     PositionClosed,
     PositionOpened,
+    Reversal,
     SellBooked,
     SellBusted,
     SellCorrected,
@@ -25,6 +26,7 @@ from engine.domain.bookings import (
     UnitsReleased,
     UnitsReserved,
 )
+from engine.domain.cost import after_trade
 from engine.domain.moves import MOVES, Move
 from engine.domain.servicing import (
     CouponPaid,
@@ -305,12 +307,11 @@ def cost_after(cost: Decimal, held: Decimal, trade: BuyBooked | SellBooked) -> D
     """The cost of the units held after a trade, when `held` units had `cost` before it."""
     if isinstance(trade, BuyCorrected | SellCorrected):
         return trade.cost
-    if isinstance(trade, BuyBooked):
-        return pricing.cost_after_buy(cost, held, trade.price, trade.quantity)
-    return pricing.cost_after_sell(cost, EXACT.subtract(held, trade.quantity), held)
+    _, cost = after_trade(held, cost, trade)
+    return cost
 
 
-def _busted(position: Position, fact: BuyBusted | SellBusted) -> Position:
+def _busted(position: Position, fact: Reversal) -> Position:
     """A position after a trade was cancelled by its venue. `total_buy_trades` counts it all the same."""
     is_buy, was_due = isinstance(fact, BuyBusted), not fact.is_settled
     units = EXACT.minus(fact.quantity) if is_buy else fact.quantity

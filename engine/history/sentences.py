@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from engine.domain.bookings import BuyBusted, BuyCorrected, SellBusted, SellCorrected
+from engine.domain.bookings import BuyBusted, BuyCorrected, Reversal, SellBusted, SellCorrected
 from engine.domain.corporate_action import (
     ActionAnnounced,
     ActionCompleted,
@@ -97,7 +97,7 @@ def _changed(fact: BuyCorrected | SellCorrected) -> str:
     return f"Corrected {done} of {units}, {fact.trade} in place of {fact.corrects}"
 
 
-def _reversed(fact: BuyBusted | SellBusted) -> str:
+def _reversed(fact: Reversal) -> str:
     done = "Buy" if isinstance(fact, BuyBusted) else "Sell"
     settled = "settled" if fact.is_settled else "unsettled"
     return f"{done} of {plain(fact.quantity)} {fact.instrument} busted, {settled}: {fact.trade}"

@@ -19,6 +19,7 @@ from engine.domain.bookings import (
     CashWithdrawn,
     FundsReleased,
     FundsReserved,
+    Reversal,
     SellApplied,
     SellBooked,
     SellBusted,
@@ -183,7 +184,7 @@ def _trade(recorded: Recorded) -> list[TransactionBody]:
 def _reversal(recorded: Recorded) -> list[TransactionBody]:
     """The consideration of a busted trade, then its fee, both back: settled on the day of the bust."""
     fact, day = recorded.fact, recorded.envelope.business_date
-    assert isinstance(fact, BuyBusted | SellBusted)
+    assert isinstance(fact, Reversal)
     is_buy = isinstance(fact, BuyBusted)
     quantity, doing = plain(fact.quantity), "buying" if is_buy else "selling"
     back = TransactionBody(

@@ -114,7 +114,7 @@ def a_correction_counts_as_the_last_trade(patch: Patch) -> None:
         held = worth = ZERO
         for one in of:
             if isinstance(one, cost.Trade) and one.trade not in busted:
-                held, worth = cost._after(held, worth, one)
+                held, worth = cost.after_trade(held, worth, one)
         return worth
 
     patch.setattr(cost, "counted_anew", counted)
