@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
-import sqlalchemy as sa
 
 from engine.audit.audit import AuditFinding
 from engine.audit.auditing import Scan
 from engine.followers.acting import BlockedOrders, CheckCancelled, Timer
 from engine.journal.datastore import Datastore
+from engine.journal.store import upsert
 from engine.kernel import wall
 from engine.kernel.limits import AUDIT_PAUSE_S, AUDIT_SAVE_S, AUDIT_STEP_FACTS, AUDIT_STEP_S
 from engine.kernel.meters import MetricsSource, Sample
@@ -86,7 +86,7 @@ class BackgroundAudit:
             self._place = msgspec.structs.replace(
                 place, position=scan.position, digest=scan.digest.hex()
             )
-            _write_place(self._datastore, self._place)
+            write_place(self._datastore, self._place)
         self._saving.restart()
 
 
@@ -98,12 +98,11 @@ def read_place(datastore: Datastore) -> AuditPosition:
     return msgspec.json.decode(rows[0][0], type=AuditPosition) if rows else AuditPosition()
 
 
-def _write_place(datastore: Datastore, place: AuditPosition) -> None:
+def write_place(datastore: Datastore, place: AuditPosition) -> None:
+    """Saves the position for every process. Raises Unavailable."""
     meta, value = datastore.tables.meta, msgspec.json.encode(place).decode()
     with datastore.store.writing() as connection:
-        done = connection.execute(sa.update(meta).where(meta.c.key == KEY).values(value=value))
-        if not done.rowcount:
-            connection.execute(meta.insert().values(key=KEY, value=value))
+        upsert(connection, meta, {"key": KEY, "value": value})
 
 
 def audit_source(datastore: Datastore) -> MetricsSource:

@@ -24,7 +24,7 @@ import msgspec
 import sqlalchemy as sa
 
 from engine.journal.schema import Tables
-from engine.journal.store import Store
+from engine.journal.store import Store, insert_into, upsert
 from engine.journal.witness import Point, Trail, last_common
 from engine.kernel import wall
 from engine.kernel.errors import EngineError, JournalDamaged, JournalWentBack
@@ -221,9 +221,8 @@ class Damage:
         self._is_kept = False
         try:
             with self._store.writing() as connection:
-                known = sa.select(self._meta.c.key).where(self._meta.c.key == KEY)
-                if connection.execute(known).first() is None:
-                    connection.execute(self._meta.insert().values(key=KEY, value=value))
+                first = insert_into(connection, self._meta).values(key=KEY, value=value)
+                connection.execute(first.on_conflict_do_nothing())  # several processes find it at once
             self._is_kept = True
         except EngineError as error:
             _log.error("the mark of a damaged journal was not kept: %s", type(error).__name__)
@@ -246,8 +245,7 @@ class Damage:
         self._delete(connection, WENT_BACK)
         of_losses = self._meta.c.key == LOSSES
         known = connection.execute(sa.select(self._meta.c.value).where(of_losses)).scalar()
-        connection.execute(self._meta.delete().where(of_losses))
-        connection.execute(self._meta.insert().values(key=LOSSES, value=str(int(known or 0) + 1)))
+        upsert(connection, self._meta, {"key": LOSSES, "value": str(int(known or 0) + 1)})
 
     def _delete(self, connection: sa.Connection, code: str) -> bool:
         of_mark = self._meta.c.key == KEY

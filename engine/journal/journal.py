@@ -25,6 +25,7 @@ from engine.journal import schema
 from engine.journal.datastore import Datastore
 from engine.journal.pages import Shard, StoredRow
 from engine.journal.recorder import JournalApplicationRecorder
+from engine.journal.store import upsert
 from engine.journal.witness import Point, Witness
 from engine.journal.writer import Append, Lease
 from engine.kernel.chain import GENESIS
@@ -494,11 +495,13 @@ class Journal(Application[str]):
     def keep_state(self, fold: Fold[S], stream: str, loaded: Loaded[S]) -> None:
         """Stores a state as a snapshot, so that `load` need not read the facts before it.
 
-        One of each SNAPSHOT_RUNG versions is kept for `load_at`.
+        One of each SNAPSHOT_RUNG versions is kept for `load_at`. Processes that store the same one at
+        once replace each other's row; only older ones are deleted, so that none waits for another in a
+        circle.
         """
         table, version = self.datastore.tables.snapshots, loaded.version
         rung = version - version % SNAPSHOT_RUNG
-        same_rung = table.c.version.between(rung, rung + SNAPSHOT_RUNG - 1)
+        older = (table.c.stream == stream, table.c.version >= rung, table.c.version < version)
         rows = self.datastore.pages.stream(stream, after=version - 1, upto=version)
         assert loaded.state is not None
         packed = self.codec.pack_state(loaded.state)
@@ -509,8 +512,8 @@ class Journal(Application[str]):
             "body": _seal(_digest(rows[0]), packed) + packed,
         }
         with self.datastore.store.writing() as connection:
-            connection.execute(table.delete().where(table.c.stream == stream, same_rung))
-            connection.execute(table.insert().values(row))
+            connection.execute(table.delete().where(*older))
+            upsert(connection, table, row)
 
 
 def _folded(fold: Fold[S], start: Loaded[S], facts: Sequence[Recorded]) -> Loaded[S]:

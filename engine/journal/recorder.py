@@ -34,11 +34,10 @@ from eventsourcing.persistence import (
     WaitInterruptedError,
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
-from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.journal import schema
 from engine.journal.datastore import Datastore, int64, text
-from engine.journal.store import Violation
+from engine.journal.store import Violation, insert_into
 from engine.journal.writer import Append, Lease, Tracked
 from engine.kernel import errors
 from engine.kernel.limits import (
@@ -345,7 +344,7 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
         follower, position, *_ = _tracked(tracking)
         try:
             with self.datastore.store.writing() as connection:
-                insert = _insert_for(connection)(table).values(follower=follower, position=position)
+                insert = insert_into(connection, table).values(follower=follower, position=position)
                 moved = connection.execute(
                     insert.on_conflict_do_update(
                         index_elements=[table.c.follower],
@@ -397,10 +396,6 @@ class JournalTrackingRecorder(JournalRecorder, persistence.TrackingRecorder):
                     f"{application_name} has not reached {notification_id} in {timeout} s"
                 )
             bell.wait(rings, min(self.WAIT_S, timeout))
-
-
-def _insert_for(connection: sa.Connection) -> Callable[[sa.Table], Any]:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 class JournalProcessRecorder(

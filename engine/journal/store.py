@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -161,6 +162,27 @@ class Store(ABC):
             if self._engines is None:
                 self._engines = self._create_engines()
             return self._engines
+
+
+_INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
+    """The dialect's insert, which knows ON CONFLICT."""
+    return _INSERT[connection.dialect.name](table)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+    """Inserts rows, each in place of one with its primary key.
+
+    One statement: of two processes that find no row and both insert one, neither gets a Violation. Give
+    rows in the order of their keys: two that write them in different orders could deadlock.
+    """
+    insert = insert_into(connection, table)
+    keys = [column.name for column in table.primary_key]
+    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=others)
+    connection.execute(statement, [*rows])
 
 
 def allow_pauses(connection: sa.Connection, longest_s: float = 0) -> None:

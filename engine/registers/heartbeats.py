@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from engine.journal.store import Store
+from engine.journal.store import Store, upsert
 from engine.kernel import wall
 from engine.kernel.errors import DiskFull, EngineError, Inaccessible
 from engine.kernel.health import AGAIN, REASONS, Finding, ProbeSource
@@ -111,10 +111,8 @@ class Heartbeats:
             "at_us": wall.now_us(),
             "report": msgspec.json.encode(report).decode(),
         }
-        mine = self._table.c.process == self.process
         with self._store.writing() as connection:
-            if not connection.execute(self._table.update().where(mine).values(words)).rowcount:
-                connection.execute(self._table.insert().values(process=self.process, **words))
+            upsert(connection, self._table, {"process": self.process, **words})
 
     def leave(self) -> None:
         """Deletes the row at the end of the process."""

@@ -474,7 +474,7 @@ class Symbols:
             taken = {symbol: owner for symbol, owner in owners.items() if owner != wanted[symbol]}
             rows = [
                 {"symbol": symbol, "instrument": instrument}
-                for symbol, instrument in wanted.items()
+                for symbol, instrument in sorted(wanted.items())  # in one order, or two could deadlock
                 if symbol not in owners
             ]
             if taken or not rows:

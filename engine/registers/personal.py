@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from engine.journal.store import Column, Store, Violation
+from engine.journal.store import Column, Store, Violation, upsert
 from engine.kernel.limits import PERSONAL_CHARACTERS_MAX, SUBJECTS_MAX
 from engine.kernel.refusals import fault, invalid, refused
 from engine.kernel.text import ALLOWED, is_plain
 from engine.registers.operations import Operations
 
 WORDS: Final = ("name", "reference", "payment_reference", "client_reference")
-
-_INSERT: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Personal:
@@ -50,23 +47,18 @@ class Personal:
             return
         rows = [
             {"subject": subject, "word": word, "tenant": tenant, "text": text}
-            for word, text in words.items()
+            for word, text in sorted(words.items())
             if text is not None
         ]
         removed = [word for word, text in words.items() if text is None]
         columns = self._table.c
-        insert = _INSERT[self._store.dialect](self._table)
-        upsert = insert.on_conflict_do_update(
-            index_elements=[columns.subject, columns.word],
-            set_={"tenant": insert.excluded.tenant, "text": insert.excluded.text},
-        )
         try:
             with self._wiping() as connection:
                 if removed:
                     mine = (columns.subject == subject, columns.word.in_(removed))
                     connection.execute(self._table.delete().where(*mine))
                 if rows:
-                    connection.execute(upsert, rows)
+                    upsert(connection, self._table, *rows)
         except Violation:
             # Without a cause: the database's message quotes the text.
             raise invalid("reference", "already_taken") from None
