@@ -28,7 +28,7 @@ from engine.config.settings import (
 )
 from engine.kernel import packages
 from engine.kernel.errors import BadSettings, Unavailable, WrongUsage
-from engine.kernel.limits import SANDBOX_DAY_MIN_US
+from engine.kernel.limits import POLL_IDLE_S, SANDBOX_DAY_MIN_US
 from order_engine.parts import (
     Config,
     Data,
@@ -388,7 +388,11 @@ def _run_here(plan: Plan) -> bool:
         signal.signal(number, signal.SIG_IGN if plan.is_child else lambda *_: stop.set())
     if plan.is_child:
         supervise.stop_when_stdin_ends(stop.set)
-    with roles.opened(plan.settings) as (journal, views):
+    with contextlib.ExitStack() as stack:
+        opened = _opened(plan, stack, stop)
+        if opened is None:
+            return True
+        journal, views = opened
         if not plan.is_child:
             roles.check_start(plan.settings, journal, views)
         made = roles.Followers(journal, views, plan.sandbox, plan.settings, allow_local=plan.allow_local)
@@ -408,6 +412,24 @@ def _run_here(plan: Plan) -> bool:
         if late:
             typer.echo(f"error: unavailable: still working: {', '.join(late)}", err=True)
     return not late
+
+
+def _opened(
+    plan: Plan, stack: contextlib.ExitStack, stop: threading.Event
+) -> tuple[Journal, Views] | None:
+    """The journal and its views. A child waits for its database, which its parent reports; None if it
+    was stopped meanwhile.
+    """
+    from order_engine import roles  # noqa: PLC0415
+
+    while not stop.is_set():
+        try:
+            return stack.enter_context(roles.opened(plan.settings))
+        except Unavailable:
+            if not plan.is_child:
+                raise
+            stop.wait(POLL_IDLE_S)
+    return None
 
 
 def _serve_api(plan: Plan, announce: Announce | None) -> bool:

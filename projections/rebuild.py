@@ -19,6 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from engine.journal.journal import Journal
+from engine.journal.store import allow_time
 from engine.journal.witness import Point, SealedPoint, judge
 from engine.kernel.errors import EngineError, NothingKept, Unavailable, Unrecordable, ViewsDamaged
 from engine.kernel.limits import (
@@ -265,6 +266,7 @@ class _Rebuild:
                 self._met(shadow)
                 self._show("comparing", reached=shadow.offset, target=shadow.offset, is_due=True)
                 with snapshot(self._views) as connection:
+                    allow_time(connection)  # it looks at whole tables
                     live = self._live(connection)
                     if any(live[view.name].reached > shadow.offset for view in whole):
                         continue  # they moved in between

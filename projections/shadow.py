@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from engine.journal.journal import Journal
+from engine.journal.store import allow_time
 from engine.kernel.errors import Unrecordable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import REBUILD_STATES_MAX
@@ -111,6 +112,7 @@ class Shadow:
         They are durable before they are read: the swap's commit waits for the log up to it.
         """
         with self._store.writing() as connection:
+            allow_time(connection)  # an index of a large table takes minutes
             if self._store.dialect == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection

@@ -215,7 +215,7 @@ async def note_refusal(call: Call, error: Refused, told: Problem) -> None:
             loop.call_soon_threadsafe(_settle, written, fault)
 
     call.engine.refusals.submit(line, is_done)
-    await written
+    await call.engine.bridge.in_time(written)
 
 
 def _recorded(told: Problem) -> tuple[str, list[dict[str, str]]]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from yarl import URL
 
+from api.http.bridge import DEADLINE
 from api.http.call import Answer
 from api.http.connection import Connection, connection_of
 from api.http.problems import Problem
@@ -106,6 +107,7 @@ async def _answered(answer: Answering, request: web.Request) -> web.StreamRespon
             response.force_close()
         if given.stream is not None and request.method != "HEAD":
             await response.prepare(request)
+            DEADLINE.set(None)  # a stream has no end; each of its reads has its own
             await _flow(given.stream, response, connection)
         goes_on = not is_last
         return response

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from api.http import reading, wire
 from api.http.acting import note_refusal
+from api.http.bridge import DEADLINE
 from api.http.call import NOBODY, PREFIXES, Answer, Call, Route, tree_of
 from api.http.connection import Connection
 from api.http.kinds import Rows
@@ -30,6 +31,7 @@ from engine.kernel.limits import (
     CLIENT_REQUEST_ID_CHARACTERS_MAX,
     HTTP_BODY_BYTES_MAX,
     PERSON_CHARACTERS_MAX,
+    REQUEST_S,
 )
 from engine.registers.acts import PERSON_PATTERN
 
@@ -74,6 +76,7 @@ class App:
         try:
             _check_framing(request)
             call = self._find(request, request_id)
+            DEADLINE.set(connection.quiet_since + REQUEST_S)
             await self._read(call, request, connection)
             self._check_journal(call)
             answer = await call.route.handler(call)
@@ -340,6 +343,7 @@ async def _body_of(request: web.BaseRequest, connection: Connection) -> bytes:
             _check_expectation(request, connection)
             async with connection.reading():
                 body = await request.read()
+            DEADLINE.set(connection.quiet_since + REQUEST_S)
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large() from error
     except TimeoutError as error:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -18,11 +19,10 @@ from engine.commands.entries import Pending
 from engine.commands.steps import Awaited, Wait, wait_for
 from engine.domain.streams import fold_of
 from engine.journal.journal import Journal
-from engine.journal.writer import ANSWER_WAIT_S
 from engine.kernel import wall
-from engine.kernel.errors import OutcomeUnknown
+from engine.kernel.errors import OutcomeUnknown, Unavailable
 from engine.kernel.fold import Loaded
-from engine.kernel.limits import READERS_MAX
+from engine.kernel.limits import READERS_MAX, REQUEST_S
 from engine.kernel.wakeups import LoopWakeup
 
 R = TypeVar("R")
@@ -31,8 +31,11 @@ GATHER_S: Final = 0.005
 QUIET_ROUNDS: Final = 2
 """Rounds of the loop without a decision after which it counts as idle: what one round reads, the next
 decides."""
-_SWEEP_S: Final = 1.0
-"""Interval at which overdue answers are ended: one timer for all."""
+_SWEEP_S: Final = 0.5
+"""Interval at which overdue waits are ended: one timer for all."""
+DEADLINE: Final[ContextVar[float | None]] = ContextVar("deadline", default=None)
+"""Loop time at which the request stops waiting for a database; None: each wait has its own."""
+_LATE: Final = "the database has not answered in time"
 
 
 class Bridge:
@@ -51,7 +54,7 @@ class Bridge:
         self._is_flushing = False
         self._flush_by_s = 0.0
         self._quiet_rounds = 0
-        self._awaited: dict[asyncio.Future[None], float] = {}
+        self._awaited: dict[asyncio.Future[Any], tuple[float, type[Unavailable]]] = {}
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
     async def do(self, command: Command) -> Outcome:
@@ -77,31 +80,43 @@ class Bridge:
             steps.close()  # other commands may wait for a catch-up of one that was cancelled
 
     async def _settled_all(self, pending: Sequence[Awaited]) -> None:
-        """Returns once all are settled. Raises OutcomeUnknown after the deadline."""
+        """Returns once all are settled. Raises OutcomeUnknown at the deadline."""
         self._quiet_rounds = 0
         if not self._is_flushing:
             self._is_flushing, self._flush_by_s = True, self._loop.time() + GATHER_S
             self._loop.call_soon(self._flush)
         future = self._loop.create_future()
-        if not wait_for(pending, partial(_resolve, future)):
-            return
-        self._awaited[future] = self._loop.time() + ANSWER_WAIT_S
+        if wait_for(pending, partial(_resolve, future)):
+            await self.in_time(future, OutcomeUnknown)
+
+    async def in_time(self, future: asyncio.Future[R], late: type[Unavailable] = Unavailable) -> R:
+        """The future's result. Raises `late` at the deadline of the request."""
+        now_s, deadline_s = self._loop.time(), DEADLINE.get()
+        if deadline_s is None:
+            deadline_s = now_s + REQUEST_S
+        elif deadline_s <= now_s:
+            future.cancel()
+            raise late(_LATE)
+        self._awaited[future] = deadline_s, late
         try:
-            await future
+            return await future
         finally:
             del self._awaited[future]
 
     async def read(self, work: Callable[..., R], *words: Any) -> R:
-        """Runs blocking work in one of READERS_MAX threads.
+        """Runs blocking work in one of READERS_MAX threads. Raises Unavailable at the deadline; what has
+        begun then continues, what has not is left.
 
         As `run_in_executor` does, but with one future in place of two that are chained.
         """
         future: asyncio.Future[R] = self._loop.create_future()
         self._threads.submit(self._work, future, work, words)
-        return await future
+        return await self.in_time(future)
 
     def _work(self, future: asyncio.Future[R], work: Callable[..., R], words: Sequence[Any]) -> None:
         tell = self._loop.call_soon_threadsafe
+        if future.done():  # nobody waits any more
+            return
         try:
             result = work(*words)
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
@@ -153,11 +168,9 @@ class Bridge:
 
     def _sweep(self) -> None:
         now_s = self._loop.time()
-        for future, deadline_s in self._awaited.items():
-            if deadline_s > now_s:
-                break  # those behind it began to wait later
-            if not future.done():
-                future.set_exception(OutcomeUnknown("the database has not answered in time"))
+        for future, (deadline_s, late) in self._awaited.items():
+            if deadline_s <= now_s and not future.done():
+                future.set_exception(late(_LATE))
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
 
 

@@ -281,6 +281,24 @@ async def open_services(
         refusals.close()
 
 
+class _Trouble:
+    """A trouble that is logged when it begins and when it ends, not each time that it is met."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_there = False
+
+    def note(self, error: EngineError | None) -> None:
+        """The outcome of another attempt."""
+        if self._is_there == (error is not None):
+            return
+        self._is_there = error is not None
+        if error is not None:
+            _LOG.warning("%s: %s", self._text, type(error).__name__)
+        else:
+            _LOG.info("%s: that is over", self._text)
+
+
 def _tend(services: Services) -> None:
     """Checks at intervals that the views belong to this journal, while it is sound."""
     if services.bridge.journal.datastore.damage.mark is None:
@@ -308,13 +326,16 @@ async def _follow(services: Services, tally: Tally) -> None:
     """Counts the orders accepted by all processes. While the journal is unreadable, the tally has its
     own.
     """
+    trouble = _Trouble("the tenants' tally cannot read on")
     while True:
         await asyncio.sleep(TALLY_LOOK_S)
         try:
             await _catch_up(services, tally)
         except EngineError as error:
-            _LOG.warning("the tenants' tally cannot read on: %s", type(error).__name__)
+            trouble.note(error)
             await asyncio.sleep(REFRESH_S)
+        else:
+            trouble.note(None)
 
 
 async def _record_denials(services: Services) -> None:
@@ -356,11 +377,14 @@ async def _refresh(services: Services) -> None:
         services.bridge.journal.datastore.damage.refresh,
         partial(_tend, services),
     )
+    trouble = _Trouble("changes of other processes cannot be read")
     while True:
         await asyncio.sleep(REFRESH_S)
+        fault: EngineError | None = None
         for part in parts:
             try:
                 await services.bridge.read(part)
             except EngineError as error:
-                _LOG.warning("refresh failed: %s", type(error).__name__)
+                fault = error
+        trouble.note(fault)
         services.mind_era()

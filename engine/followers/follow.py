@@ -24,7 +24,7 @@ from engine.journal.journal import Journal
 from engine.journal.leases import Leases
 from engine.journal.writer import Lease
 from engine.kernel import wall
-from engine.kernel.errors import EngineError, LeaseLost
+from engine.kernel.errors import EngineError, LeaseLost, Unavailable
 from engine.kernel.limits import (
     FOLLOW_RETRY_S,
     LEASE_POLL_S,
@@ -109,6 +109,7 @@ class Follower:
         self._acting: Acting | None = None
         self._beats = Timer(monotonic, _BEAT_S)
         self._failures = 0
+        self._is_cut_off = False
         self._state: FollowerState = "waiting for lease"
         self._since_us = now_us()
         self._since_s = monotonic()
@@ -152,6 +153,9 @@ class Follower:
                 if self._state == "running" and self._is_woken:
                     if rest_s > 0:
                         self._bell.wait(rings, min(rest_s, self._bell.poll_s))
+                elif self._is_cut_off:  # the bell rings when it is connected again
+                    self._pause(self._stopping, min(rest_s, FOLLOW_RETRY_S[0]))
+                    self._bell.wait(rings, rest_s)
                 else:
                     self._pause(self._stopping, rest_s)
         finally:
@@ -188,7 +192,7 @@ class Follower:
             return LEASE_POLL_S
         except Exception as error:  # noqa: BLE001  whatever it is, the others and the next try go on
             return self._start_over(error)
-        self._failures = 0
+        self._failures, self._is_cut_off = 0, False
         self._become("running")
         return min(rest_s, self._beats.due_in_s) if self._lease else rest_s
 
@@ -248,6 +252,7 @@ class Follower:
         self._release()
         rest_s = back_off_s(FOLLOW_RETRY_S, self._failures, self._jitter())
         self._failures += 1
+        self._is_cut_off = isinstance(error, Unavailable)
         self._become("failing", text_of(error), None if isinstance(error, EngineError) else error)
         return rest_s
 

@@ -73,7 +73,11 @@ class Leases:
         self._seen: dict[str, tuple[int, int, float]] = {}  # name -> epoch, heartbeat, since when
 
     def take(self, name: str) -> Lease | None:
-        """The lease if it is free or its holder has been silent for too long, else None."""
+        """The lease if it is free, ours, or its holder has been silent for too long, else None.
+
+        Ours: it could not be released, or was taken without an answer, while the database was away. The
+        next epoch ends what may be left of it.
+        """
         columns = self._table.c
         with self._store.reading() as connection:
             query = sa.select(columns.epoch, columns.beat, columns.holder).where(columns.name == name)
@@ -81,7 +85,7 @@ class Leases:
         if row is None:
             return self._create(name)
         epoch, beat, holder = row
-        if holder is not None and not self._is_silent(name, epoch, beat):
+        if holder not in {None, self._holder} and not self._is_silent(name, epoch, beat):
             return None
         taken = {"holder": self._holder, "epoch": epoch + 1}
         is_mine = self._update(Lease(name, epoch), taken, columns.beat == beat)

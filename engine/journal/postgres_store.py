@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
 
+from engine.journal.postgres_connection import BoundedConnection
 from engine.journal.store import ConnectionBroken, Store, Violation
 from engine.kernel.errors import (
     DiskFull,
@@ -30,10 +32,15 @@ APPLICATION: Final = "order-engine"
 """Name of the engine's connections in `pg_stat_activity`."""
 
 
+_READ_ONLY_S: Final = 1.0
+"""Age from which connections are replaced when a server takes no writes."""
+
+
 class PostgresStore(Store):
     """A PostgreSQL database, through psycopg."""
 
     dialect = "postgresql"
+    _broken_s = 0.0  # monotonic time of the last break
 
     def _query(self, raw: Any, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with raw.cursor(binary=True) as cursor:
@@ -46,40 +53,83 @@ class PostgresStore(Store):
     def location(self) -> str:
         url = self.url
         shown = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        return shown.render_as_string()
+        hosts = "" if url.host else f"?host={','.join(self._hosts)}" * bool(self._hosts)
+        return shown.render_as_string() + hosts
+
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        """Hosts that the URL names in its query: `?host=one:5432&host=two:5432`."""
+        hosts = self.url.query.get("host", ())
+        return (hosts,) if isinstance(hosts, str) else hosts
 
     @property
     def driver_error(self) -> type[Exception]:
         return psycopg.Error
 
-    def raw_connection(self) -> psycopg.Connection[Any]:
+    def raw_connection(self) -> BoundedConnection:
         """A separate psycopg connection in autocommit mode, outside the pools."""
         if self._is_closed:
             raise Unavailable("the journal is closed")
-        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            connection = psycopg.connect(url, autocommit=True, **self._connect_args())
-            try:
-                _keep_commits_durable(connection)
-            except BaseException:
-                connection.close()
-                raise
+            connection = self._connected()
         except psycopg.Error as error:
             raise Unavailable(f"{self.location}: PostgreSQL cannot be reached: {error}") from error
+        connection.autocommit = True
         return connection
 
     def _engine(self, isolation_level: str) -> sa.Engine:
         engine = sa.create_engine(
-            self.url.set(drivername="postgresql+psycopg"),
+            self._driver_url,
+            creator=self._connected,
             hide_parameters=True,  # not in errors, which are logged
             pool_size=READERS_MAX,
             max_overflow=0,
             pool_timeout=WRITE_WAIT_S,
             isolation_level=isolation_level,
-            connect_args=self._connect_args(),
         )
-        sa.event.listen(engine, "connect", lambda raw, _: _keep_commits_durable(raw))
+        sa.event.listen(engine, "checkout", self._check_out)
+        sa.event.listen(engine, "checkin", _bound_again)
         return engine
+
+    @property
+    def _driver_url(self) -> sa.URL:
+        return self.url.set(drivername="postgresql+psycopg")
+
+    def _connected(self) -> BoundedConnection:
+        """A new connection. Raises psycopg.Error."""
+        _, options = self._driver_url.get_dialect()().create_connect_args(self._driver_url)
+        if len(self._hosts) > 1:  # else the first that answers, which may be a replica
+            options.setdefault("target_session_attrs", "read-write")
+        connection = BoundedConnection.connect(**options, **self._connect_args())
+        try:
+            _keep_commits_durable(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def is_broken(self, raw: Any) -> bool:
+        return bool(raw.closed)
+
+    def is_outdated(self, connection: BoundedConnection) -> bool:
+        """Whether an idle connection is to be replaced: it ended, or another one of its time did."""
+        return connection.born_s < self._broken_s or connection.is_stale
+
+    def _check_out(self, raw: Any, *_: object) -> None:
+        """Has a pool replace its connections before a statement fails on one."""
+        if self.is_outdated(raw):
+            raise sa.exc.InvalidatePoolError
+
+    def _named(self, error: EngineError) -> EngineError:
+        """Takes note of errors after which all connections are replaced: they broke, or lead to a server
+        that takes no writes.
+        """
+        if isinstance(error, ConnectionBroken | Inaccessible):
+            now_s = monotonic()
+            if isinstance(error, Inaccessible):  # which may last: not more than once a second
+                now_s -= _READ_ONLY_S
+            self._broken_s = max(self._broken_s, now_s)
+        return super()._named(error)
 
     @staticmethod
     def _connect_args() -> dict[str, Any]:
@@ -123,6 +173,11 @@ _POSTGRES_ERRORS: Final[tuple[tuple[type[Exception], type[EngineError]], ...]] =
     (psycopg.InterfaceError, ConnectionBroken),
 )
 """psycopg's error -> the engine's; the first match counts."""
+
+
+def _bound_again(raw: Any, _: object) -> None:
+    if raw is not None:
+        raw.bound_s = BoundedConnection.bound_s
 
 
 def _keep_commits_durable(raw: Any) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 
+from engine.journal.postgres_connection import BoundedConnection
 from engine.journal.postgres_store import PostgresStore
 from engine.journal.schema import Tables
 from engine.journal.sqlite_store import SqliteStore
@@ -217,7 +218,7 @@ class PostgresSession(Session):
     def __init__(self, store: PostgresStore, tables: Tables) -> None:
         super().__init__(tables)
         self._store = store
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: BoundedConnection | None = None
         register_forkable(self)
         kind = "uuid" if tables.stream_kind == "uuid" else "text"
         self._lease_sql += " FOR SHARE"
@@ -245,7 +246,7 @@ class PostgresSession(Session):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        connection = self._open()
+        connection = self._open_anew()
         try:
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             yield
@@ -263,16 +264,25 @@ class PostgresSession(Session):
         return Head(row[0], bytes(row[1])), None if row[2] is None else bytes(row[2])
 
     def insert(self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes]) -> bool:
-        return self.guess(head, rows, digests, ())
+        return self._insert(self._open(), head, rows, digests, ())
 
     def guess(
         self, head: Head, rows: Sequence[FactRow], digests: Sequence[bytes], taken: Sequence[Key]
+    ) -> bool:
+        return self._insert(self._open_anew(), head, rows, digests, taken)
+
+    def _insert(
+        self,
+        connection: BoundedConnection,
+        head: Head,
+        rows: Sequence[FactRow],
+        digests: Sequence[bytes],
+        taken: Sequence[Key],
     ) -> bool:
         versions, names, streams, commands, bodies, _ = map(list, zip(*rows, strict=True))
         columns = [versions, names, streams, commands, bodies, list(digests)]
         wanted = [[stream for stream, _ in taken], [version for _, version in taken]]
         moved = [head.position + len(rows), digests[-1], *head, *wanted, head.position]
-        connection = self._open()
         try:
             row = connection.execute(self._insert_sql, moved + columns, prepare=True).fetchone()
         except psycopg.OperationalError:
@@ -301,10 +311,16 @@ class PostgresSession(Session):
         if connection is not None:
             connection.close()
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self) -> BoundedConnection:
         if self._connection is None or self._connection.closed:
             self._connection = self._store.raw_connection()
         return self._connection
+
+    def _open_anew(self) -> BoundedConnection:
+        """The same at the beginning of an append: what ended while it was idle is replaced."""
+        if self._connection is not None and self._store.is_outdated(self._connection):
+            self.close()
+        return self._open()
 
 
 def open_session(store: Store, tables: Tables) -> Session:

@@ -69,7 +69,8 @@ class Store(ABC):
             try:
                 yield connection
             finally:
-                if self._is_closed:  # closed while reading: its pool is gone
+                # Closed while reading: its pool is gone. Broken: SQLAlchemy has not seen `query`.
+                if self._is_closed or self.is_broken(connection.connection.driver_connection):
                     connection.invalidate()
 
     @contextlib.contextmanager
@@ -109,6 +110,10 @@ class Store(ABC):
         engines, self._engines = self._engines, None
         for engine in engines or ():
             engine.dispose(close=close)
+
+    def is_broken(self, raw: Any) -> bool:  # noqa: ARG002  a file has no connection to break
+        """Whether a driver's connection has ended."""
+        return False
 
     @contextlib.contextmanager
     def translating(self) -> Iterator[None]:
@@ -185,12 +190,21 @@ def upsert(connection: sa.Connection, table: sa.Table, *rows: Mapping[str, Any])
     connection.execute(statement, [*rows])
 
 
+def allow_time(connection: sa.Connection) -> None:
+    """Lets statements take as long as they like, until the connection is returned."""
+    if connection.dialect.name == "postgresql":
+        raw: Any = connection.connection.driver_connection
+        raw.bound_s = None
+
+
 def allow_pauses(connection: sa.Connection, longest_s: float = 0) -> None:
-    """Lets a slow transaction pause between statements, without limit (0) or for `longest_s`.
+    """Lets a slow transaction pause between statements, without limit (0) or for `longest_s`; its
+    statements take as long as they like.
 
     On PostgreSQL other sessions are ended after IDLE_IN_TRANSACTION_S, so that a frozen writer releases
     its locks.
     """
+    allow_time(connection)
     if connection.dialect.name == "postgresql":
         milliseconds = int(longest_s * 1_000)
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")

@@ -104,6 +104,12 @@ MIGRATION_PAUSE_S: Final = 60.0
 """The same during `migrate`, which loads alembic inside the transaction: seconds on a busy machine."""
 LOCK_TIMEOUT_S: Final = 4.0
 """Longer than a frozen writer may hold the head, shorter than `WRITE_WAIT_S`."""
+STATEMENT_WAIT_S: Final = 8.0
+"""How long a statement, or a commit, waits for PostgreSQL before its connection is closed. Longer than
+`LOCK_TIMEOUT_S`, shorter than a request may take (`REQUEST_S`)."""
+REQUEST_S: Final = 9.0
+"""How long a request waits for a database in all. With half a second until that is noticed, it ends
+within 10 s whatever the database does."""
 CONNECT_TIMEOUT_S: Final = 3.0
 POLL_S: Final = 0.02
 """Poll interval for SQLite appends of other processes; those in-process are noticed in about 1 ms. A

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
 from api.http import bridge as bridge_module
 from api.http.bridge import Bridge
 from engine.commands.desk import Outcome
-from engine.kernel.errors import OutcomeUnknown, Refused
+from engine.kernel.errors import OutcomeUnknown, Refused, Unavailable
+from engine.kernel.limits import READERS_MAX
 from tests.support.engines.desks import THURSDAY_US, Shop, open_shop
 
 
@@ -90,7 +92,7 @@ def test_what_was_answered_leaves_nothing_for_the_collector(sqlite_url: str) -> 
 
 
 def test_nobody_waits_for_ever(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge_module, "ANSWER_WAIT_S", 0.05)
+    monkeypatch.setattr(bridge_module, "REQUEST_S", 0.05)
     monkeypatch.setattr(bridge_module, "_SWEEP_S", 0.01)
     with open_shop(sqlite_url) as shop:
         account = shop.open("1050.00")
@@ -103,3 +105,34 @@ def test_nobody_waits_for_ever(sqlite_url: str, monkeypatch: pytest.MonkeyPatch)
             await bridge.close()
 
         asyncio.run(buy_while_nobody_can_write())
+
+
+def test_a_request_has_one_deadline_for_all_that_it_waits_for(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten reads of one request do not wait ten times as long, and what has not begun is left."""
+    monkeypatch.setattr(bridge_module, "_SWEEP_S", 0.01)
+    held = threading.Event()
+    begun: list[bool] = []
+
+    async def read_ten_times(bridge: Bridge) -> None:
+        deadline_s = asyncio.get_running_loop().time() + 0.1
+        bridge_module.DEADLINE.set(deadline_s)
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                await bridge.read(begun.append, True)
+        assert asyncio.get_running_loop().time() < deadline_s + 5
+
+    async def read_while_all_threads_are_held(shop: Shop) -> None:
+        bridge = Bridge(shop.journal)
+        holders = [asyncio.create_task(bridge.read(held.wait, 60)) for _ in range(READERS_MAX)]
+        await asyncio.sleep(0)
+        await asyncio.create_task(read_ten_times(bridge))
+        held.set()
+        await asyncio.gather(*holders)
+        assert await bridge.read(lambda: "now") == "now"
+        await bridge.close()
+
+    with open_shop(sqlite_url) as shop:
+        asyncio.run(read_while_all_threads_are_held(shop))
+    assert begun == []

@@ -587,6 +587,34 @@ def test_told_to_stop_it_ends_between_two_orders_and_the_next_goes_on(on_sqlite:
     assert sorted(ticket.order for ticket in venue.tickets) == bought
 
 
+def test_back_off_ends_when_the_database_is_back(on_sqlite: Works) -> None:
+    """The bell rings when it is connected again. Errors of another kind have their back-off."""
+    executing = on_sqlite.execution(ScriptedVenue())
+    waits: list[str] = []
+
+    class Bell:
+        poll_s, rings = 0.5, 0
+
+        def wait(self, since: int, timeout_s: float | None = None) -> None:
+            waits.append(f"until the bell rings after {since}, at most {timeout_s} s")
+
+        def ring(self) -> None: ...
+        def listen(self) -> None: ...
+        def unlisten(self) -> None: ...
+
+    faults = [RuntimeError("bad luck"), Unavailable("the database is away")]
+
+    def begin(_: Lease) -> Any:
+        if not faults:
+            executing.stop()
+        raise faults.pop() if faults else Unavailable("away")
+
+    executing._begin, executing._bell = begin, Bell()
+    executing._pause = lambda _, rest_s: waits.append(f"{rest_s} s")
+    executing.run()
+    assert waits == ["0.1 s", "until the bell rings after 0, at most 0.1 s", "0.2 s"]
+
+
 def test_it_starts_over_with_back_off_and_gives_others_a_chance(on_sqlite: Works) -> None:
     works = on_sqlite
     faults = [RuntimeError("bad luck")] * 3

@@ -75,3 +75,15 @@ def test_a_lease_given_back_is_free_at_once(journal: Journal) -> None:
     assert taken is not None
     assert taken.epoch == 2
     assert second.take("execution") is not None  # names do not touch each other
+
+
+def test_who_could_not_give_a_lease_back_has_it_again_at_once(journal: Journal) -> None:
+    """The database was away: waiting for itself to fall silent cost every follower five seconds."""
+    clock = Clock()
+    first = leases(journal, "first", clock)
+    held = first.take("execution")
+    assert held is not None
+    again = first.take("execution")
+    assert again is not None
+    assert again.epoch == held.epoch + 1
+    assert not first.beat(held)

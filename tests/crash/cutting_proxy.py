@@ -55,6 +55,9 @@ class CuttingProxy:
         through = server.set(host="127.0.0.1", port=port, query=plain)
         self.url = through.render_as_string(hide_password=False)
         self.cut: Cut | None = None
+        self.flows = threading.Event()
+        """Clear it, and nothing comes through, in either direction, as with a server that is frozen."""
+        self.flows.set()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -62,7 +65,14 @@ class CuttingProxy:
         self._start(self._accept)
         return self
 
+    def hang_up(self) -> None:
+        """Ends all connections, as a restart of the server does."""
+        ended, self._sockets = self._sockets, []
+        for each in ended:
+            _hang_up(each)
+
     def __exit__(self, *_: object) -> None:
+        self.flows.set()
         for each in (self._listener, *self._sockets):
             _hang_up(each)
         for thread in self._threads:
@@ -107,6 +117,7 @@ class CuttingProxy:
                     if source not in ready:
                         continue
                     message = source.recv(BUFFER)
+                    self.flows.wait()
                     cut = self.cut
                     if source is client and cut and not cut.is_done.is_set():
                         if cut.mark in message:

@@ -27,6 +27,7 @@ HOMES = {
     "sqlite3": {"engine/journal/sqlite.py"},
     "pysqlite3": {"engine/journal/sqlite.py"},
     "psycopg": {
+        "engine/journal/postgres_connection.py",
         "engine/journal/postgres_store.py",
         "engine/journal/sessions.py",
         "engine/journal/datastore.py",

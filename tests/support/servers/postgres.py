@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -94,6 +95,19 @@ class PostgresServer:
         if self._process and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(30)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All of its processes are stopped, as on a machine that is paused; the kernel still answers."""
+        assert self._process is not None
+        pids = [self._process.pid, *_children_of(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""
@@ -181,6 +195,16 @@ def _disconnect(server_url: str) -> None:
     known = _CONNECTIONS.pop(server_url, None)
     if known is not None:
         known.close()
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            _, parent, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(parent) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _has_memory() -> bool:
