@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from engine.commands.desk import Desk
-from engine.domain.instrument import Instrument, opening, price_of
+from engine.domain import split
+from engine.domain.instrument import Instrument, local_date, opening, price_of
 from engine.domain.pricing import Price
 from engine.registers.market import Market
 from engine.venues.resting import Posted
@@ -44,5 +45,12 @@ class MarketTape:
         ]
 
     def _traded_at(self, security: Instrument, price: Price | None, at_us: int) -> Price | None:
-        is_open = opening(security.terms, at_us + self._ahead_us()) is None
-        return price_of(security, price) if is_open else None
+        """None while the market is closed, and from a split's ex date until the split has started: the
+        price is of units of before.
+        """
+        business_us = at_us + self._ahead_us()
+        if opening(security.terms, business_us) is not None:
+            return None
+        if split.is_to_start(security, local_date(security.terms, business_us)):
+            return None
+        return price_of(security, price)

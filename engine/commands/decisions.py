@@ -332,7 +332,8 @@ def resolve_report(context: DecisionContext, *, parked: str, action: str, by: st
     decided = reports.resolve(known, action, by, at_us=context.at_us)
     if decided and known is not None and action == "book":
         order, owner, security = yield from _about(known.report)
-        trading.check_bookable(known, owner, order, security)
+        trade_date = _executed_on(context, order, security, known.report, known.created_at_us)
+        trading.check_bookable(known, owner, order, security, trade_date)
     return changes({parked: decided})
 
 

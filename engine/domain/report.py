@@ -52,7 +52,7 @@ FAULTS: Final = {
     "too_much": "more units than ordered",
     "worse_than_limit": "dearer than the limit of a buy, or cheaper than that of a sell",
     "too_dear": "more cash than the order may spend",
-    "split": "the instrument was split since the order was sent: its units are others now",
+    "split": "a split lies between the order and the trade, or the account: its units are others",
 }
 """Faults of parked reports: code -> meaning."""
 ENDINGS: Final = ("unfilled", "venue_rejected", "expired")

@@ -79,6 +79,16 @@ def counts_otherwise(order: Order, security: Instrument, position: Position | No
     return order.splits != splits
 
 
+def trades_otherwise(order: Order, security: Instrument, trade_date: date) -> bool:
+    """Whether a trade of that day is of other units than its order: from the ex date on a market trades
+    units of after the split, also while it waits to start.
+    """
+    return any(
+        one.terms.ex_date <= trade_date and not (one.is_started and one.number <= order.splits)
+        for one in of(security)
+    )
+
+
 def apply(
     action: Action, position: Position | None, orders: Iterable[Order], *, at_us: int
 ) -> list[Fact]:

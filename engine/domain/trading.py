@@ -229,7 +229,7 @@ def take(
         return _NOTHING
     fault = booking.contradiction(order, report, trade_date, at_us, price_band)
     if report.kind == "trade":
-        fault = fault or _split_fault(account, order, instrument)
+        fault = fault or _split_fault(account, order, instrument, trade_date)
     is_bust = report.kind in reports.BUSTS
     if is_bust and not fault and order and account and instrument:
         fault = busting.contradiction(
@@ -337,7 +337,7 @@ def apply_report(
     decided = reports.confirm(parked, by, booked, may_be_asker=may_be_asker, at_us=at_us)
     if not decided:
         return _NOTHING
-    check_bookable(parked, account, order, instrument)
+    check_bookable(parked, account, order, instrument, trade_date)
     assert account is not None
     assert order is not None
     assert instrument is not None
@@ -349,12 +349,16 @@ def apply_report(
 
 
 def check_bookable(
-    parked: ParkedReport, account: Account | None, order: Order | None, instrument: Instrument | None
+    parked: ParkedReport,
+    account: Account | None,
+    order: Order | None,
+    instrument: Instrument | None,
+    trade_date: date,
 ) -> None:
     """Raises Refused `report_not_bookable` for a report that cannot be booked in the current state.
 
-    Raises Unavailable if the order has the trade but the report is not booked: the two were read at
-    different moments; retry.
+    `trade_date`: the day of its execution at the market. Raises Unavailable if the order has the trade
+    but the report is not booked: the two were read at different moments; retry.
     """
     reports.check_bookable(parked)
     if order is not None and order.knows(parked.report):
@@ -366,7 +370,7 @@ def check_bookable(
             fault = reports.FAULTS[obstacle] if obstacle else None
     elif account is None or account.status == "closed":
         fault = fault or "the account is closed"
-    elif _split_fault(account, order, instrument):
+    elif _split_fault(account, order, instrument, trade_date):
         fault = fault or reports.FAULTS["split"]
     if fault:
         raise refused("report_not_bookable", fault=fault)
@@ -390,13 +394,14 @@ def settle_trade(
 
 
 def _split_fault(
-    account: Account | None, order: Order | None, instrument: Instrument | None
+    account: Account | None, order: Order | None, instrument: Instrument | None, trade_date: date
 ) -> str | None:
-    """The fault of a trade in other units than those that the account holds by now, or None."""
+    """The fault of a trade in other units than those of its order, or of the account by now, or None."""
     if account is None or order is None or instrument is None:
         return None
     held = account.holdings.positions.get(instrument.id)
-    return "split" if split.counts_otherwise(order, instrument, held) else None
+    is_other = split.trades_otherwise(order, instrument, trade_date)
+    return "split" if is_other or split.counts_otherwise(order, instrument, held) else None
 
 
 def _asked(

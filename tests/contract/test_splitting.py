@@ -16,7 +16,7 @@ from engine.domain.announcing import ActionRequest
 from engine.domain.corporate_action import ActionCompleted, ActionStarted
 from engine.domain.order import ExpiryRequested
 from engine.domain.order_request import OrderRequest
-from engine.domain.report import Report
+from engine.domain.report import Report, ReportParked
 from engine.domain.servicing import DividendPaid, PositionSplit
 from engine.kernel.errors import Refused
 from tests.contract.test_servicing import SHARE, account_with
@@ -80,25 +80,39 @@ def test_everybody_is_split_once_and_settles_what_is_left(life: Life) -> None:
     assert life.works.journal.head == end
 
 
-def test_a_split_starts_when_no_order_is_at_its_venue(life: Life) -> None:
-    """Two accounts: one of them buys the first units of its life while the day begins."""
+@pytest.mark.parametrize("is_made_before", [True, False])
+def test_a_split_starts_when_no_order_is_at_its_venue(life: Life, is_made_before: bool) -> None:
+    """Two accounts: one of them buys the first units of its life while the day begins.
+
+    A trade of the eve is of units of before, and is split; one of the ex date is of units of after, in
+    which the order does not count.
+    """
     holder, buyer = account_with(life, "10.00", STOCK), life.account()
     announce(life, 2, 1)
     life.until(FRIDAY)
     life.settle()
     order = life.order(buyer, "buy", "400.00")
     life.shop.start(order)
+    trade = partial(life.shop.report, order, "x1", "trade", price=Decimal(100), quantity=Decimal("3.00"))
+    if is_made_before:
+        trade()
     life.until(MONDAY)
     life.serve()
     assert life.facts(ActionStarted) == []
     assert "the stock split of" in life.servicing.status().faults[order]
-    life.shop.report(order, "x1", "trade", price=Decimal(100), quantity=Decimal("3.00"))
+    if not is_made_before:
+        trade()
     life.shop.report(order, "end", "ended")
     life.serve()
-    assert [life.position(one).units.total for one in (holder, buyer)] == [20, 6]
+    assert [one.fault for one in life.facts(ReportParked)] == ["split"] * (not is_made_before)
+    assert life.position(holder).units.total == 20
+    if is_made_before:
+        assert life.position(buyer).units.total == 6
+    else:
+        assert life.shop.desk.state(buyer).holdings.positions == {}
     assert life.servicing.status().faults == {}
     (done,) = life.facts(ActionCompleted)
-    assert done.accounts == 2
+    assert done.accounts == 1 + is_made_before
 
 
 def test_a_split_has_resting_limit_orders_cancelled(life: Life) -> None:

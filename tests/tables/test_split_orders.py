@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -133,14 +134,39 @@ def test_a_position_ahead_of_its_instrument_is_read_again() -> None:
 
 
 def test_a_trade_of_an_order_sent_before_opens_a_position_that_is_split_then() -> None:
+    """Made on the eve of the split, reported after it has begun."""
     world = world_of(0)
     executing_buy(world)
-    splits.begin(world, 2, 1)
+    splits.begin(world, 2, 1, ex_date=AFTER)
     assert world.trade("ord", "x1", "100", "4") == "ok"
     world.end("ord")
     assert position(world).splits == 0
     assert splits.apply(world) == "ok"
     assert position(world).units.total == 8
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+@pytest.mark.parametrize(("to", "from_"), [(10, 1), (1, 10)])
+@pytest.mark.parametrize("asked", [executing_buy, executing_sell])
+def test_a_trade_on_the_ex_date_is_of_units_of_after(
+    asked: Callable[[World], None], to: int, from_: int, is_begun: bool
+) -> None:
+    """Booked in units of before it was split once more: ten units became a hundred."""
+    world = world_of(0)
+    trades(world, "+10 b1")
+    asked(world)
+    if is_begun:
+        splits.begin(world, to, from_)
+    else:
+        splits.announce(world, "split", to, from_, ex_date=TODAY)
+    held = position(world).units.total
+    assert world.trade("ord", "x1", "100", "3") == "parked"
+    parked = world.states["parked", "sim/x1"]
+    assert (parked.fault, position(world).units.total) == ("split", held)
+    with pytest.raises(Refused, match="a split lies between"):
+        check_bookable(world, parked, world.account(), world.order("ord"), TODAY)
+    world.end("ord")
+    world.check_reserved()
 
 
 def test_a_late_report_of_former_units_is_not_booked() -> None:
@@ -152,16 +178,19 @@ def test_a_late_report_of_former_units_is_not_booked() -> None:
     splits.apply(world)
     parked = world.states["parked", "sim/late"]
     order, account = world.order("b1"), world.account()
-    with pytest.raises(Refused, match="was split since") as refusal:
+    with pytest.raises(Refused, match="a split lies between") as refusal:
         check_bookable(world, parked, account, order)
     assert refusal.value.code == "report_not_bookable"
     sell(world, "s1", "20", settled=True)  # nothing is held any more
-    with pytest.raises(Refused, match="was split since"):
+    with pytest.raises(Refused, match="a split lies between"):
         check_bookable(world, parked, world.account(), order)
 
 
-def check_bookable(world: World, parked: object, account: object, order: object) -> None:
-    trading.check_bookable(parked, account, order, world.instrument("ins"))  # type: ignore[arg-type]
+def check_bookable(
+    world: World, parked: object, account: object, order: object, trade_date: date = AFTER
+) -> None:
+    security = world.instrument("ins")
+    trading.check_bookable(parked, account, order, security, trade_date)  # type: ignore[arg-type]
 
 
 def test_a_trade_in_other_units_than_the_position_is_parked() -> None:

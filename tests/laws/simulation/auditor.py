@@ -57,13 +57,15 @@ CENTS, TICKS = 2, 8
 class Auditor(model.Model):
     """The model, and what the venue calls each trade: trade -> (venue, execution reference).
 
-    `actions`: the terms of announced ones; `quotes`: quote -> the order that used it.
+    `actions`: the terms of announced ones, `of`: their instruments; `quotes`: quote -> the order that
+    used it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.references: dict[str, tuple[str, str]] = {}
         self.actions: dict[str, ActionTerms] = {}
+        self.of: dict[str, str] = {}
         self.quotes: dict[str, str] = {}
 
 
@@ -118,7 +120,7 @@ def do(other: Auditor, append: Sequence[Recorded]) -> str:
             answer = _settle(other, stream, append[:-1])
             return other.settle_order(stream) if answer == values.OK else answer
         case ReportParked(report):
-            return _park(other, report)
+            return _park(other, report, _is_ex(other, append[-1]))
     return _do_beside_orders(other, stream, fact)
 
 
@@ -142,7 +144,7 @@ def _do_beside_orders(other: Auditor, stream: str, fact: Any) -> str:
                 values.Instrument(instrument, currency, terms.decimal_precision, step, par_value=par)
             )
         case ActionAnnounced(action, terms):
-            other.actions[action] = terms
+            other.actions[action], other.of[action] = terms, stream
             return values.OK
         case ActionStarted(action):
             return _begin(other, stream, action)
@@ -225,7 +227,26 @@ def _settle(other: Auditor, order: str, append: Sequence[Recorded]) -> str:
     return other.settle_trade(order, *other.references[settled.trade])
 
 
-def _park(other: Auditor, report: Any) -> str:
+def _is_ex(other: Auditor, parked: Recorded) -> bool:
+    """Whether a trade may have been made on the ex date of a split that has not begun.
+
+    The day at the market may be the one before; a trade that is booked says nothing, as clocks differ.
+    """
+    order = other.orders.get(parked.fact.report.order)
+    if order is None or parked.fact.fault != "split":
+        return False
+    of = order.instrument.id
+    begun = {one.action for one in other.splits[of]}
+    return any(
+        terms.units_to is not None
+        and action not in begun
+        and terms.ex_date <= parked.envelope.business_date
+        for action, terms in other.actions.items()
+        if other.of.get(action) == of
+    )
+
+
+def _park(other: Auditor, report: Any, is_ex: bool) -> str:
     match report.kind:
         case "trade":
             known = other.orders.get(report.order)
@@ -236,6 +257,7 @@ def _park(other: Auditor, report: Any) -> str:
                 execution_reference=report.execution_reference,
                 price=scaled(report.price, TICKS),
                 quantity=scaled(report.quantity, places),
+                is_ex=is_ex,
             )
         case "ended":
             return other.fill(report.order)

@@ -65,15 +65,19 @@ class Trading(Placing):
         quantity: int,
         accrued: int = 0,
         settlement_date: str = "",
+        is_ex: bool = False,
     ) -> str:
-        """A venue's execution report; its key is (venue, execution_reference), whatever else it says."""
+        """A venue's execution report; its key is (venue, execution_reference), whatever else it says.
+
+        `is_ex`: it was made on or after the ex date of a split that has not begun.
+        """
         assert price > 0, price
         assert quantity > 0, quantity
         if (venue, execution_reference) in self.reports:
             return NOTHING
         known = self.orders.get(order)
         trade = Trade(venue, execution_reference, price, quantity, accrued, settlement_date, 0, 0)
-        fault = self._fault_of(known, trade)
+        fault = self._fault_of(known, trade) or ("split" if is_ex else "")
         self.reports[venue, execution_reference] = PARKED if fault else OK
         if known is None or fault:
             self.parked[venue, execution_reference] = Parked("trade", order, trade, "", fault)
@@ -87,7 +91,13 @@ class Trading(Placing):
             return "unknown_order"
         if order.status in ("placed", "pending"):
             return "too_early"
-        return "late" if order.status != "executing" else self._misfit(order, trade)
+        if order.status != "executing":
+            return "late"
+        return self._misfit(order, trade) or self._of_other_units(order)
+
+    def _of_other_units(self, order: Order) -> str:
+        """A trade of today is of the units of today: a split that has begun has gone ex by then."""
+        return "split" if order.splits < len(self.splits[order.instrument.id]) else ""
 
     def _misfit(self, order: Order, trade: Trade) -> str:
         """Why an order cannot take a trade beside the others."""
