@@ -653,7 +653,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     ),
     "cancelled_reasons": lambda: ", ".join(f"`{reason}`" for reason in order.REASONS) + "\n",
     "report_faults": lambda: table(
-        ("fault", "meaning"), ((f"`{code}`", meaning) for code, meaning in report.FAULTS.items())
+        ("fault", "meaning", "can be booked"),
+        (
+            (f"`{code}`", meaning, "yes" if code in report.BOOKABLE else "")
+            for code, meaning in report.FAULTS.items()
+        ),
     ),
     "script_steps": lambda: table(
         ("`step`", "effect", "its fields"),

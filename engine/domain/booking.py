@@ -62,8 +62,9 @@ def trade_fault(
 ) -> str | None:
     """The fault of a reported trade beside the trades of its order, or None; see `contradiction`."""
     fault = _fault_of_figures(state, report, trade_date, at_us)
-    is_absurd = price_band is not None and _is_absurd(state, report, price_band)
-    return fault or ("absurd_price" if is_absurd else None)
+    if fault is None and price_band is not None and _is_absurd(state, report, price_band):
+        return "absurd_price"
+    return fault
 
 
 def _fault_of_figures(state: Order, report: Report, trade_date: date, at_us: int) -> str | None:
@@ -94,22 +95,33 @@ def _is_too_dear(state: Order, report: Report, _: Decimal) -> bool:
     return net is not None and _traded_notional(state, report) > net
 
 
-def _is_worse(state: Order, report: Report, _: Decimal) -> bool:
-    limit = state.terms.limit_price
-    assert report.price is not None
+def _is_worse(state: Order, report: Report, quantity: Decimal) -> bool:
+    """Whether the price, or price and interest, are worse than the limit: its instruments bear none."""
+    terms, limit = state.terms, state.terms.limit_price
     if limit is None:
         return False
-    return report.price > limit if state.terms.side == "buy" else report.price < limit
+    assert report.price is not None
+    worth = EXACT.multiply(quantity, pricing.unit_price(limit, ZERO, terms.price_type, terms.par_value))
+    meets = pricing.meets
+    return not (
+        meets(terms.side, limit, report.price)
+        and meets(terms.side, worth, _consideration(state, report))
+    )
 
 
 def _is_absurd(state: Order, report: Report, band: Decimal) -> bool:
-    """Whether the price differs from that at placing by more than a part of it. A limit order has no
-    such price, and its limit.
+    """Whether the price differs from that at placing by more than a part of it, or price and interest
+    from those at placing. A limit order has no such price, and its limit.
     """
-    if report.price is None or not report.price.is_finite() or state.terms.limit_price is not None:
-        return False  # malformed, or `worse_than_limit` if anything
-    price = state.terms.price
-    return abs(EXACT.subtract(report.price, price)) > EXACT.multiply(price, band)
+    terms = state.terms
+    if terms.limit_price is not None:
+        return False
+    assert report.price is not None
+    assert report.quantity is not None
+    unit = pricing.unit_price(terms.price, terms.accrued_interest, terms.price_type, terms.par_value)
+    worth = EXACT.multiply(report.quantity, unit)
+    pairs = (report.price, terms.price), (_consideration(state, report), worth)
+    return any(abs(EXACT.subtract(said, own)) > EXACT.multiply(own, band) for said, own in pairs)
 
 
 def _quantity(state: Order, report: Report) -> Decimal | None:

@@ -40,7 +40,8 @@ class Placed(Fact, frozen=True):
     `rounding.ROUNDINGS`, fixed for the order's life; `rolled_from`: what a rollover reinvests.
 
     An order with a `limit_price` is decided on it, and has it as its `price` too. Its `time_in_force` is
-    `day` or `gtc`; `expires_at_us`, in business time, ends it. `quote`: the one that it consumed.
+    `day` or `gtc`; `expires_at_us`, in business time, ends it. `quote`: the one that it consumed. `bid`:
+    the one at acceptance above the limit of a sell, which then counts against trading limits.
     """
 
     order: str
@@ -74,6 +75,7 @@ class Placed(Fact, frozen=True):
     time_in_force: TimeInForce | None = None
     expires_at_us: int | None = None
     quote: str | None = None
+    bid: Decimal | None = None
 
     @property
     def order_type(self) -> OrderType:
@@ -295,7 +297,7 @@ REASONS: Final = (
 
 # --- state ---------------------------------------------------------------------------------------
 
-SHAPE: Final = 7
+SHAPE: Final = 8
 """Number of the state's shape: see `streams`."""
 
 
@@ -476,10 +478,12 @@ def place(
     account: str,
     at_us: int,
     limit: Limit | None = None,
+    bid: Decimal | None = None,
     session_ends_us: int | None = None,
 ) -> Placed:
     """Accepts an order. `net` is the cash that a buy may trade. One with a `limit` has it as its
-    `price`; `session_ends_us`: the end of one that is in force for the day, in business time.
+    `price`; `bid`: the last of the market, whatever its age; `session_ends_us`: the end of one that is
+    in force for the day, in business time.
 
     `account` checks permission and funds. Raises Refused as `checks.check` does, or `missing_price`.
     """
@@ -519,6 +523,7 @@ def place(
         time_in_force=limit.time_in_force if limit else None,
         expires_at_us=session_ends_us if limit and limit.time_in_force == "day" else None,
         quote=order_request.quote,
+        bid=bid if limit and bid and not is_buy and bid > limit.price else None,
     )
 
 

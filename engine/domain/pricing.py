@@ -59,6 +59,11 @@ def unit_price(
     return EXACT.add(price, accrued_interest)
 
 
+def meets(side: Side, limit: Decimal, price: Decimal) -> bool:
+    """Whether a price is the limit or better."""
+    return price <= limit if side == "buy" else price >= limit
+
+
 def quantity_for(amount: Decimal, unit: Decimal, increment: Decimal) -> Decimal:
     """amount / unit price, rounded down to a whole number of increments; 0 if it buys none."""
     steps = EXACT.divide_int(amount, EXACT.multiply(unit, increment))

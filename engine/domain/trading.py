@@ -83,6 +83,7 @@ def place(
     settlement_date = instruments.settles_on(terms, trade_date)
     accounts.check(account, order_request.side, terms.trading_currency)
     amount, limit = amount_of(order_request, terms), limit_of(order_request, terms)
+    bid = price.bid if price else None
     if limit is not None:
         price = pricing.at_limit(limit.price, at_us)
     price = instruments.with_interest(terms, price, settlement_date)
@@ -112,6 +113,7 @@ def place(
         account=account.id,
         at_us=at_us,
         limit=limit,
+        bid=bid,
         session_ends_us=session_ends_us,
     )
     instruments.check_open(closed_until_us)

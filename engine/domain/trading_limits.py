@@ -99,12 +99,14 @@ class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def worth_of(placed: Placed) -> Decimal:
     """The counted worth of an order: a buy's cash, a sell's units at the bid, rounded as fees are.
 
-    Up, except for orders of the first release: many small sells count no less than a large one.
+    A limit below the bid does not count: its units are sold at the bid all the same. Up, except for
+    orders of the first release: many small sells count no less than a large one.
     """
     if placed.cash_amount is not None:
         return placed.cash_amount
     assert placed.quantity is not None
-    unit = unit_price(placed.price, placed.accrued_interest, placed.price_type, placed.par_value)
+    price = placed.price if placed.bid is None else placed.bid
+    unit = unit_price(price, placed.accrued_interest, placed.price_type, placed.par_value)
     worth = EXACT.multiply(placed.quantity, unit)
     return round_to(worth, UNITS[placed.currency], modes_of(placed.rounding).fees)
 

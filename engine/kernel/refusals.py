@@ -133,7 +133,8 @@ REFUSALS: Final = {
     ),
     "same_client": Refusal("Confirmation needs another client than the one that requested it."),
     "report_not_bookable": Refusal(
-        "Only reports parked as `late`, `too_much` or `too_dear` can be booked. Reject this one.",
+        "Only reports parked as `late`, `too_much`, `worse_than_limit`, `too_dear`, `unknown_trade` or"
+        " `not_yet_bookable` can be booked. Reject this one.",
         ("The report cannot be booked: {fault}. Reject it, or leave it open.",),
     ),
     "quote_invalid": Refusal(

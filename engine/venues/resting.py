@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
+from engine.domain import pricing
 from engine.domain.pricing import Price
 from engine.kernel.limits import QUOTES_MAX
 from engine.venues.port import Ticket
@@ -64,9 +65,7 @@ def execution_price(ticket: Ticket, price: Price | None) -> Decimal | None:
 def meets(ticket: Ticket, price: Decimal) -> bool:
     """Whether a price is the order's limit or better; any is for a market order."""
     limit = ticket.limit_price
-    if limit is None:
-        return True
-    return price <= limit if ticket.side == "buy" else price >= limit
+    return limit is None or pricing.meets(ticket.side, limit, price)
 
 
 class Resting:

@@ -45,7 +45,7 @@ ADDED = {
     "/prices": {"dirty_bid", "dirty_ask", "stale_since"},
     "/accounts": {
         "splits", "rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects",
-        "expires_at", "script",
+        "expires_at", "script", "bid",
     },
     "/events": {"rolled_from", "rolled_into", "limit_price", "time_in_force", "quote", "corrects"},
 }  # fmt: skip

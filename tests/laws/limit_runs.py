@@ -27,6 +27,17 @@ class LimitRun(MarketRun):
         limit = self.world.order(order).terms.limit_price
         return super().usual_price(order, price) if limit is None else str(limit)
 
+    def some_interest(self, of: str, order: str) -> Decimal:
+        """Now and then a venue reports interest of what bears none: it counts beside the limit."""
+        usual = super().some_interest(of, order)
+        known = self.world.order(order) if order in self.started else None
+        if known is None or known.terms.limit_price is None or self.limiting.random() < 0.8:
+            return usual
+        is_dear = (
+            min(Decimal(one) for one in self.prices[of]) > 1
+        )  # else a unit would cost less than nothing
+        return Decimal(self.limiting.choice(("0.00000001", "0.5", "-0.5" if is_dear else "0.1")))
+
     def random_start_of_a_limit(self) -> None:
         """Without a price, at a venue that needs one or does not; or when its time is over."""
         order = self.some_order("placed", "pending")

@@ -349,8 +349,12 @@ class Run:
         part = Decimal(self.random.choice(("1", "1", "1", "0.5", "0.4", "0.1", "0.01", "1.01")))
         quantity = max((left * part).quantize(step), step)
         price = Decimal(self.random.choice((usual, usual, usual, usual, *self.prices[of])))
-        accrued = Decimal(self.random.choice(ACCRUED.get(of, ("0",))))
+        accrued = self.some_interest(of, order)
         self.report_trade(Report(VENUE, self.name("x"), order, "trade", price, quantity, accrued), of)
+
+    def some_interest(self, of: str, _: str) -> Decimal:
+        """What a venue reports of a trade of an instrument."""
+        return Decimal(self.random.choice(ACCRUED.get(of, ("0",))))
 
     def report_trade(self, report: Report, of: str) -> None:
         assert report.price is not None

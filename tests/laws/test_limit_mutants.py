@@ -48,6 +48,15 @@ def the_limit_of_a_sell_bounds_from_above(patch: Patch) -> None:
     patch.setattr(booking, "_FAULTS", faults)
 
 
+def interest_does_not_count_beside_the_limit(patch: Patch) -> None:
+    def is_worse(state: Any, said: Any, _: Decimal) -> bool:
+        limit = state.terms.limit_price
+        return limit is not None and not pricing.meets(state.terms.side, limit, said.price)
+
+    faults = [(name, is_worse if name == "worse_than_limit" else one) for name, one in booking._FAULTS]
+    patch.setattr(booking, "_FAULTS", faults)
+
+
 def a_trade_at_the_limit_is_worse(patch: Patch) -> None:
     def is_worse(state: Any, said: Any, _: Decimal) -> bool:
         limit, is_buy = state.terms.limit_price, state.terms.side == "buy"
@@ -138,6 +147,7 @@ def the_end_is_called_unfilled(patch: Patch) -> None:
 MUTANTS: list[Callable[[Patch], None]] = [
     worse_than_the_limit_is_booked,
     the_limit_of_a_sell_bounds_from_above,
+    interest_does_not_count_beside_the_limit,
     a_trade_at_the_limit_is_worse,
     worse_than_the_limit_can_never_be_booked,
     the_units_are_those_of_the_gross_amount,

@@ -18,7 +18,7 @@ from engine.domain.order import ExecutionStarted, ExpiryRequested
 from engine.domain.order_request import OrderRequest
 from engine.domain.pricing import Price
 from engine.domain.report import Report
-from engine.domain.trading_limits import Limits
+from engine.domain.trading_limits import Limits, worth_of
 from engine.kernel.limits import EXPIRY_REQUESTS_MAX
 from tests.support.engines.world import VENUE, World
 from tests.support.models.table import rows
@@ -207,18 +207,43 @@ def test_it_is_checked_again_at_its_limit_with_the_units_that_were_fixed(
     assert made.order().status == ("cancelled" if then else "executing")
 
 
+@pytest.mark.parametrize(
+    ("side", "amount", "limit", "price", "bid", "worth"),
+    [
+        ("sell", "5", "0.01", Price(Decimal(98), Decimal(99), 1), "98", "490.00"),
+        ("sell", "5", "100", Price(Decimal(98), Decimal(99), 1), None, "500.00"),
+        ("sell", "5", "98", Price(Decimal(98), Decimal(99), 1), None, "490.00"),
+        ("sell", "5", "0.01", None, None, "0.05"),
+        ("buy", "1000.00", "0.01", Price(Decimal(98), Decimal(99), 1), None, "1000.00"),
+    ],
+)
+def test_a_sell_counts_at_the_bid_however_low_its_limit(
+    side: str, amount: str, limit: str, price: Price | None, bid: str | None, worth: str
+) -> None:
+    """A limit of 0.01 sold any number of units beneath every limit of value."""
+    terms = placed(side, amount, limit, price).order().terms
+    assert (terms.bid, terms.price) == (None if bid is None else Decimal(bid), Decimal(limit))
+    assert worth_of(terms) == Decimal(worth)
+
+
 # --- trades ---------------------------------------------------------------------------------------
 
 TRADED = rows("""
-side|price |quantity|then
-buy |98    |10.15   |traded
-buy |97.5  |10.15   |traded
-buy |0.01  |10.15   |traded
-buy |98.01 |1       |worse_than_limit
-buy |98    |10.16   |too_much
-sell|98    |5       |traded
-sell|200   |5       |traded
-sell|97.99 |1       |worse_than_limit
+side|price |interest|quantity|then
+buy |98    |0       |10.15   |traded
+buy |97.5  |0       |10.15   |traded
+buy |97.5  |0.5     |10.15   |traded
+buy |0.01  |0       |10.15   |traded
+buy |98.01 |0       |1       |worse_than_limit
+buy |98    |0.01    |1       |worse_than_limit
+buy |98.01 |-1      |1       |worse_than_limit
+buy |98    |0       |10.16   |too_much
+sell|98    |0       |5       |traded
+sell|98    |1       |5       |traded
+sell|200   |0       |5       |traded
+sell|97.99 |0       |1       |worse_than_limit
+sell|98    |-0.01   |1       |worse_than_limit
+sell|97.99 |1       |1       |worse_than_limit
 """)
 
 
@@ -226,7 +251,7 @@ sell|97.99 |1       |worse_than_limit
 def test_a_trade_worse_than_the_limit_is_parked(row: dict[str, str]) -> None:
     made = placed(row["side"], {"buy": "1000.00", "sell": "5"}[row["side"]], "98")
     made.start("ord", NOW)
-    answer = made.trade("ord", "t1", row["price"], row["quantity"])
+    answer = made.trade("ord", "t1", row["price"], row["quantity"], row["interest"])
     if row["then"] == "traded":
         assert answer == "ok"
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -25,6 +26,7 @@ from engine.domain.report import (
     ReportRejected,
 )
 from engine.kernel.errors import Refused, UnknownFact
+from engine.kernel.refusals import REFUSALS
 from tests.golden.samples import REPORT
 from tests.support.engines.world import VENUE, World
 
@@ -177,27 +179,36 @@ def test_contradicting_reports_are_parked_and_nothing_is_booked(said: Said) -> N
 
 
 @pytest.mark.parametrize(
-    ("price", "band", "fault"),
+    ("price", "interest", "band", "fault"),
     [
-        ("80", "0.2", None),
-        ("79.99", "0.2", "absurd_price"),
-        ("1", None, None),
-        ("120.01", "0.2", "too_dear"),
-        ("NaN", "0.2", "malformed"),
-        (None, "0.2", "malformed"),
+        ("80", "0", "0.2", None),
+        ("79.99", "0", "0.2", "absurd_price"),
+        ("80", "-0.01", "0.2", "absurd_price"),
+        ("90", "-10", "0.2", None),
+        ("100", "-99", "0.2", "absurd_price"),
+        ("1", "0", None, None),
+        ("100", "-99", None, None),
+        ("120.01", "0", "0.2", "too_dear"),
+        ("NaN", "0", "0.2", "malformed"),
+        (None, "0", "0.2", "malformed"),
     ],
 )
 def test_a_price_outside_the_operators_band_is_parked(
-    price: str | None, band: str | None, fault: str | None
+    price: str | None, interest: str, band: str | None, fault: str | None
 ) -> None:
+    """Alone, or with its interest: a price of 100 with interest of -99 is one of 1."""
     made = world()
     made.place("ord", OrderRequest("buy", Decimal("100.00")), price=PRICE)
     made.start("ord", PRICE)
     told = None if price is None else Decimal(price)
-    said = Report(VENUE, "x", "ord", "trade", told, Decimal("0.99"))
+    said = Report(VENUE, "x", "ord", "trade", told, Decimal("0.99"), Decimal(interest))
     at_us, day = made.order().modified_at_us, date(2026, 3, 12)
     allowed = None if band is None else Decimal(band)
     assert booking.contradiction(made.order(), said, day, at_us, allowed) == fault
+
+
+def test_the_refusal_names_each_fault_that_can_be_booked() -> None:
+    assert set(re.findall("`([a-z_]+)`", REFUSALS["report_not_bookable"].when)) == report.BOOKABLE
 
 
 def test_a_parked_report_is_resolved_once() -> None:

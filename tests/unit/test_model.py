@@ -51,7 +51,14 @@ def sell(model: Model, order: str, quantity: int, rule: FeeRule = HALF_PERCENT) 
 
 
 def trade(
-    model: Model, order: str, quantity: int, price: int = 100 * P, reference: str = "", accrued: int = 0
+    model: Model,
+    order: str,
+    quantity: int,
+    price: int = 100 * P,
+    reference: str = "",
+    accrued: int = 0,
+    *,
+    is_ex: bool | None = None,
 ) -> str:
     """The first trade of an order carries the order's own name, unless told."""
     return model.record_trade(
@@ -61,6 +68,7 @@ def trade(
         price=price,
         quantity=quantity,
         accrued=accrued,
+        is_ex=is_ex,
     )
 
 

@@ -245,7 +245,8 @@ class TestSplits:
         assert model.start_execution("waits") == OK
         assert model.orders["waits"].cancelled_reason == "corporate_action"
         assert model.apply_split("acc", "ins") == WAITS
-        assert trade(model, "goes", 40) == OK
+        assert trade(model, "goes", 40, reference="of the ex date") == "parked"
+        assert trade(model, "goes", 40, is_ex=False) == OK
         model.fill("goes")
         assert model.apply_split("acc", "ins") == OK
         assert units(model)[0] == 19_20
@@ -258,7 +259,7 @@ class TestSplits:
         model.start_execution("o", price=10 * P)
         model.start_split("ins", split(2, 1))
         assert model.apply_split("acc", "ins") == NOTHING
-        assert trade(model, "o", 10_00, 10 * P) == OK
+        assert trade(model, "o", 10_00, 10 * P, is_ex=False) == OK
         model.fill("o")
         assert units(model) == (10_00, 0, 10_00, "open")
         assert model.apply_split("acc", "ins") == OK

@@ -101,6 +101,7 @@ def do(other: Auditor, append: Sequence[Recorded]) -> str:
                 price=scaled(fact.price, TICKS),
                 quantity=scaled(fact.quantity, places),
                 settlement_date=str(fact.settlement_date),
+                is_ex=False,  # by the clock of the process that booked it
             )
         case Filled():
             return other.fill(stream)
@@ -257,7 +258,7 @@ def _park(other: Auditor, report: Any, is_ex: bool) -> str:
                 execution_reference=report.execution_reference,
                 price=scaled(report.price, TICKS),
                 quantity=scaled(report.quantity, places),
-                is_ex=is_ex,
+                is_ex=is_ex or None,
             )
         case "ended":
             return other.fill(report.order)

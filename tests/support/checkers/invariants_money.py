@@ -562,10 +562,12 @@ class Causes:
 
     @staticmethod
     def _check_counted(counted: Row, terms: Row) -> None:
-        """The worth of an order counted against limits: a buy's cash, or a sell at the bid."""
+        """The worth of an order counted against limits: a buy's cash, or a sell at the bid, or at a
+        limit above it.
+        """
         amount = worth = Fraction(terms.cash_amount or terms.quantity)
         if terms.side == "sell":
-            unit = Fraction(terms.price)
+            unit = Fraction(getattr(terms, "bid", None) or terms.price)
             if terms.price_type == "percent":
                 unit = unit * Fraction(terms.par_value) / 100
             worth = amount * (unit + Fraction(terms.accrued_interest))

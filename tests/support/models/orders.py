@@ -100,11 +100,14 @@ class Order:
     def status(self) -> str:
         return self.history[-1]
 
-    def is_worse(self, price: int) -> bool:
-        """Whether a price is beyond the limit."""
+    def is_worse(self, price: int, accrued: int) -> bool:
+        """Whether a price, or what a unit comes to with its interest, is beyond the limit."""
         if self.limit is None:
             return False
-        return price > self.limit if self.side == "buy" else price < self.limit
+        unit, bound = (self.instrument.unit_price(*one) for one in ((price, accrued), (self.limit, 0)))
+        if self.side == "buy":
+            return price > self.limit or unit > bound
+        return price < self.limit or unit < bound
 
     def fee_of(self, amount: int) -> int:
         return self.rule.of(amount, WAYS[self.rounding]["fee"])

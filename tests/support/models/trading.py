@@ -65,11 +65,12 @@ class Trading(Placing):
         quantity: int,
         accrued: int = 0,
         settlement_date: str = "",
-        is_ex: bool = False,
+        is_ex: bool | None = None,
     ) -> str:
         """A venue's execution report; its key is (venue, execution_reference), whatever else it says.
 
-        `is_ex`: it was made on or after the ex date of a split that has not begun.
+        `is_ex`: it was made on or after the ex date of a split that the order has not been through; of
+        today (None) it was if one has begun.
         """
         assert price > 0, price
         assert quantity > 0, quantity
@@ -77,7 +78,11 @@ class Trading(Placing):
             return NOTHING
         known = self.orders.get(order)
         trade = Trade(venue, execution_reference, price, quantity, accrued, settlement_date, 0, 0)
-        fault = self._fault_of(known, trade) or ("split" if is_ex else "")
+        fault = self._fault_of(known, trade)
+        if known is not None and is_ex is None:
+            is_ex = known.splits < len(self.splits[known.instrument.id])
+        if not fault and is_ex:
+            fault = "split"
         self.reports[venue, execution_reference] = PARKED if fault else OK
         if known is None or fault:
             self.parked[venue, execution_reference] = Parked("trade", order, trade, "", fault)
@@ -91,13 +96,7 @@ class Trading(Placing):
             return "unknown_order"
         if order.status in ("placed", "pending"):
             return "too_early"
-        if order.status != "executing":
-            return "late"
-        return self._misfit(order, trade) or self._of_other_units(order)
-
-    def _of_other_units(self, order: Order) -> str:
-        """A trade of today is of the units of today: a split that has begun has gone ex by then."""
-        return "split" if order.splits < len(self.splits[order.instrument.id]) else ""
+        return "late" if order.status != "executing" else self._misfit(order, trade)
 
     def _misfit(self, order: Order, trade: Trade) -> str:
         """Why an order cannot take a trade beside the others."""
@@ -105,7 +104,7 @@ class Trading(Placing):
         last = self._last(order.account, order.instrument.id)
         if order.ordered is not None and order.traded_quantity + trade.quantity > order.ordered:
             return "too_much"
-        if order.is_worse(trade.price):
+        if order.is_worse(trade.price, trade.accrued_interest):
             return "worse_than_limit"
         traded = order.traded_notional + trade.notional
         if order.side == "buy" and traded > order.amount - order.quoted_fee:
