@@ -22,7 +22,7 @@ from engine.commands import declaring
 from engine.config.settings import Settings
 from engine.domain.kind import JournalKind
 from engine.journal import journal as journals
-from tests.support.servers.postgres import create_database, drop_database
+from tests.support.servers.postgres import create_database, drop_database, is_untouched, set_aside
 
 JOURNAL: Final = "journal.db"
 _TEMPLATES: Final[list[tuple[str, str]]] = []
@@ -43,9 +43,7 @@ class Prepared:
     def copy(self, data: Path, url: str) -> None:
         """Puts it into `data` and to `url`, where there must be no journal."""
         place = sa.make_url(url)
-        server = ""
-        if place.get_backend_name() != "sqlite":
-            server = place.set(database="postgres").render_as_string(hide_password=False)
+        server = _server_of(url)
         if server not in self._made:
             self._made[server] = self._prepare(server)
         files, template = self._made[server]
@@ -55,7 +53,7 @@ class Prepared:
             file.touch(mode=0o600)
             file.write_bytes(content)
         if server:
-            drop_database(server, url)
+            set_aside(server, url)
             create_database(server, str(place.database), like=str(sa.make_url(template).database))
 
     def _prepare(self, server: str) -> tuple[dict[str, bytes], str]:
@@ -127,10 +125,19 @@ def _installation(kind: JournalKind) -> Prepared:
     return Prepared(make)
 
 
-def _is_there(url: str) -> bool:
+def _server_of(url: str) -> str:
+    """URL of the PostgreSQL server, empty for SQLite."""
     place = sa.make_url(url)
-    if place.get_backend_name() == "sqlite":
-        return Path(str(place.database)).exists()
+    is_file = place.get_backend_name() == "sqlite"
+    return "" if is_file else place.set(database="postgres").render_as_string(hide_password=False)
+
+
+def _is_there(url: str) -> bool:
+    server = _server_of(url)
+    if not server:
+        return Path(str(sa.make_url(url).database)).exists()
+    if is_untouched(server, url):
+        return False  # without a connection, which takes 10 ms
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT to_regclass('journal_meta') IS NOT NULL").fetchone()
     return bool(found and found[0])

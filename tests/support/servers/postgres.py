@@ -32,6 +32,9 @@ Connection = psycopg.Connection[tuple[object, ...]]
 _CONNECTIONS: Final[dict[str, Connection]] = {}
 """URL of a server -> a connection for making and dropping databases."""
 _CONNECTING: Final = threading.Lock()
+_SPARE: Final[dict[str, list[str]]] = {}
+"""URL of a server -> empty databases on it that were made and not used."""
+_SPARED: Final = count(1)
 _MEMORY_BYTES_MIN = 2 << 30
 """Less is not enough for the databases of a module and the log. Files cost less than half in memory."""
 
@@ -120,6 +123,7 @@ class PostgresServer:
     def close(self) -> None:
         """Stops the server and deletes its data."""
         self.stop()
+        _SPARE.pop(self.url, None)
         self._log.close()
         shutil.rmtree(self._base, ignore_errors=True)
 
@@ -155,7 +159,7 @@ class GivenServer:
 
     def close(self) -> None:
         """Drops what was created."""
-        for name in self._names:
+        for name in (*self._names, *_SPARE.pop(self.url, ())):
             drop_database(self.url, name)
         _disconnect(self.url)
 
@@ -169,6 +173,9 @@ def open_server() -> PostgresServer | GivenServer:
 def create_database(server_url: str, name: str, *, like: str = "template1") -> str:
     """Creates a database, empty or a copy of `like` (which has no connections then); its URL."""
     connection = _connected(server_url)
+    if like == "template1" and _SPARE.get(server_url):
+        connection.execute(f"ALTER DATABASE {_SPARE[server_url].pop()} RENAME TO {name}")
+        return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
     # Copied file by file: through the log, as is usual, takes four times as long.
     strategy = "STRATEGY file_copy" * (connection.info.server_version >= 150000)
     connection.execute(f"CREATE DATABASE {name} TEMPLATE {like} {strategy}")
@@ -180,6 +187,38 @@ def drop_database(server_url: str, url: str) -> None:
     name = sa.make_url(url).database if "://" in url else url
     with contextlib.suppress(psycopg.OperationalError):
         _connected(server_url).execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def is_untouched(server_url: str, url: str) -> bool:
+    """Whether a database is empty for certain: it was never connected to, nor altered.
+
+    The first connection leaves a file. False where that cannot be seen: on a given server, mostly.
+    """
+    with contextlib.suppress(psycopg.Error):
+        found = _connected(server_url).execute(UNTOUCHED, [sa.make_url(url).database]).fetchone()
+        return found == (True,)
+    return False
+
+
+UNTOUCHED: Final = """
+    SELECT dattablespace = 1663
+       AND (pg_stat_file('base/' || oid || '/pg_internal.init', true)).size IS NULL
+       AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = pg_database.oid)
+    FROM pg_database WHERE datname = %s
+"""
+
+
+def set_aside(server_url: str, url: str) -> None:
+    """Makes room for another database of this name: keeps it for `create_database`, or drops it.
+
+    To make one and to drop it takes 20 ms of processor time, to rename it 0.3 ms.
+    """
+    if not is_untouched(server_url, url):
+        drop_database(server_url, url)
+        return
+    spare = f"order_engine_spare_{os.getpid()}_{next(_SPARED)}"
+    _connected(server_url).execute(f"ALTER DATABASE {sa.make_url(url).database} RENAME TO {spare}")
+    _SPARE.setdefault(server_url, []).append(spare)
 
 
 def _connected(server_url: str) -> Connection:
