@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -57,6 +61,24 @@ def pytest_configure() -> None:
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=slow)
     hypothesis.settings.load_profile("busy")
+    gc.disable()  # until all is collected: imports and items stay
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Each worker of a whole run begins with its share of the files.
+
+    Assertions of a file are rewritten by whoever imports it first, and kept; in a fresh checkout, where
+    all workers begin with the same file, each would rewrite them all.
+    """
+    config = session.config
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    number, root = int(str(worker["workerid"]).removeprefix("gw")), config.rootpath
+    for path in sorted(root.glob("tests/*/test_*.py"))[number :: worker["workercount"]]:
+        with suppress(Exception):  # it is told when the file is collected
+            import_module(".".join(path.relative_to(root).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -84,6 +106,7 @@ def _spread_long(items: list[pytest.Item], workers: int) -> None:
 
 def pytest_collection_finish() -> None:
     """What collecting made stays: the collector need not look through it again and again."""
+    gc.enable()
     tame_collector()
 
 
