@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from engine.config.settings import Settings, read_settings
 from engine.installation import migrate, open_installation, opened_datastore, opened_journal
 from engine.kernel.errors import BadSettings
+from order_engine import discreet
 from order_engine.main import app
 from projections.database import Views
 from tests.flow.test_serve import Served, wait_until
-from tests.support.servers.command import COMMAND, PASSWORD, run, run_anew
+from tests.support.servers.command import PASSWORD, environment, run
+from tests.support.servers.forked import run_forked
 
 
 @pytest.fixture
@@ -96,18 +98,26 @@ def test_files_are_their_owners_alone_whatever_the_umask(tmp_path: Path) -> None
 
 
 def test_a_process_makes_nothing_for_others(tmp_path: Path) -> None:
-    """By its umask: also what libraries make."""
+    """Also what libraries make."""
     data = tmp_path / "data"
     data.mkdir(0o700)
-    script = 'umask 000; exec "$@"'
     for words in (
         ["migrate", "--sandbox"], ["generate", "--orders", "1", "--accounts", "1"],
         ["dump", str(data / "dump")], ["backup", str(data / "backup")],
     ):  # fmt: skip
-        shell = ["sh", "-c", script, "sh", *COMMAND]
-        done = run_anew(*words, "--data", data, command=shell)
-        assert done.returncode == 0, done.stderr
+        code, _, errors = run_forked([*words, "--data", str(data)], environment(), umask=0)
+        assert code == 0, errors
     assert {name: mode for name, mode in modes(data).items() if mode & 0o077} == {}
+
+
+def test_a_process_begins_with_a_strict_umask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "order_engine", "doctor"])
+    before = os.umask(0)
+    try:
+        discreet.begin()
+    finally:
+        found = os.umask(before)
+    assert found == 0o077
 
 
 def entered(

@@ -6,7 +6,8 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -52,9 +53,9 @@ def used(tree: ast.AST) -> set[str]:
     return {name for name in names if is_private(name)} - PUBLIC
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
+def imports(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """Imported names of third parties that are private, or of a module inside aiohttp."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             paths = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -73,18 +74,18 @@ def is_documented(parts: list[str]) -> bool:
     return parts[0] in AIOHTTP or parts[0] in aiohttp.__all__
 
 
-def accesses(tree: ast.AST) -> Iterator[str]:
+def accesses(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """Private attributes of anything but `self` that no class of the file defines."""
     own = set[str]()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             own.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             own.add(node.id)
         elif is_of_self(node) and isinstance(node.ctx, ast.Store):
             own.add(node.attr)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute) or is_of_self(node) or not is_private(node.attr):
+    for node in nodes:
+        if not isinstance(node, ast.Attribute) or not is_private(node.attr) or is_of_self(node):
             continue
         if node.attr not in own | PUBLIC:
             yield ast.unparse(node)
@@ -110,6 +111,7 @@ def inherited(module: ModuleType) -> Iterator[str]:
             yield from (f"{kind.__name__}.{name} of {base.__qualname__}" for name in sorted(shared))
 
 
+@cache
 def source_of(kind: type) -> ast.AST:
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(kind)))
@@ -118,9 +120,9 @@ def source_of(kind: type) -> ast.AST:
 
 
 def faults(name: str, path: Path) -> list[str]:
-    tree = ast.parse(path.read_text())
-    found = [*imports(tree), *accesses(tree)]
-    if any(isinstance(node, ast.ClassDef) and node.bases for node in ast.walk(tree)):
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    found = [*imports(nodes), *accesses(nodes)]
+    if any(isinstance(node, ast.ClassDef) and node.bases for node in nodes):
         found += inherited(import_module(name))
     return found
 
@@ -158,8 +160,8 @@ def test_private_names_of_a_base_are_found() -> None:
     ],
 )
 def test_private_names_are_found(text: str, found: bool) -> None:
-    tree = ast.parse(text)
-    assert bool([*imports(tree), *accesses(tree)]) is found
+    nodes = [*ast.walk(ast.parse(text))]
+    assert bool([*imports(nodes), *accesses(nodes)]) is found
 
 
 MODULES: Final = dict(files())

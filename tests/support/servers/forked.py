@@ -35,8 +35,11 @@ def appending(file: str) -> int:
     return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def command_forked(words: Sequence[str], variables: Mapping[str, str], out: str, errors: str) -> None:
+def command_forked(
+    words: Sequence[str], variables: Mapping[str, str], out: str, errors: str, umask: int = 0o022
+) -> None:
     """The life of a process that runs a command, its output in two files."""
+    os.umask(umask)
     prepare(words, variables, appending(out), appending(errors))
     warnings.simplefilter("error")
     try:
@@ -76,11 +79,13 @@ def run_at_terminal(
         os.close(ours)
 
 
-def run_forked(words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str, str]:
+def run_forked(
+    words: Sequence[str], variables: Mapping[str, str], umask: int = 0o022
+) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a command. Raises TimeoutError."""
     with tempfile.TemporaryDirectory(prefix="order-engine-") as folder, Crew() as crew:
         out, errors = Path(folder, "out"), Path(folder, "errors")
-        process = crew.start(command_forked, words, variables, str(out), str(errors))
+        process = crew.start(command_forked, words, variables, str(out), str(errors), umask)
         process.join(WITHIN_S)
         if process.exitcode is None:
             raise TimeoutError(f"not within {WITHIN_S} s: {words}")
