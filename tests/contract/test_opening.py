@@ -179,7 +179,7 @@ def test_a_full_database_refuses_writes_until_there_is_room(sqlite_url: str) -> 
 
 
 def test_a_file_that_may_not_grow_refuses_writes_until_it_may(sqlite_url: str) -> None:
-    """The operating system says no in the middle of a commit: a definite answer, within a second."""
+    """The operating system says no in the middle of a commit: a definite answer, without retries."""
     with open_journal(sqlite_url), Crew() as crew:
         theirs, ours = context.Pipe()
         crew.finish(crew.start(children.append_to_a_file_that_may_not_grow, sqlite_url, ours))
@@ -187,7 +187,7 @@ def test_a_file_that_may_not_grow_refuses_writes_until_it_may(sqlite_url: str) -
     acks = [Acknowledged(command, positions) for command, positions in acknowledged]
     assert len(refused) == 3
     assert set(errors) == {"Unavailable"}
-    assert slowest_s < 1
+    assert slowest_s < 4  # as long as a writer waits for a lock
     assert checker.check(sqlite_url, acks, refused) == []
 
 

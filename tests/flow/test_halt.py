@@ -27,7 +27,8 @@ from tests.support.servers.command import run
 from tests.support.servers.http_engine import Engine, a_market, an_account, buying, ok
 from tests.support.servers.served import Clients, Http, Place, serving
 
-BOUND_S = 1.0
+BOUND_S = 3.0
+"""The documented second, and two for a busy machine."""
 
 
 def test_a_client_is_refused_and_told_since_when(engine: Engine) -> None:
@@ -60,7 +61,7 @@ def test_a_client_is_refused_and_told_since_when(engine: Engine) -> None:
 
 
 def wait_for_refusal(client: Any, orders: str) -> Any:
-    deadline = monotonic() + 5 * BOUND_S
+    deadline = monotonic() + 2 * BOUND_S
     while (reply := client.send("POST", orders, buying("2.00"))).status == 201:
         assert monotonic() < deadline
     return reply

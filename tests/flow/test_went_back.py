@@ -52,7 +52,7 @@ def test_writes_and_reads_say_so_until_an_operator_goes_on(journal_url: str, tmp
         lost = ok(client.post(orders, buying("20.00")), 201)["id"]
         engine.project()
         rewind_journal(journal_url, common)
-        wait_until("it is known", lambda: engine.journal.datastore.damage.mark is not None, WITHIN_S * 3)
+        wait_until("it is known", lambda: engine.journal.datastore.damage.mark is not None, WITHIN_S * 5)
         for path, body in (
             (orders, buying("5.00")),
             ("/accounts", {"name": "B", "base_currency": "USD"}),
