@@ -78,7 +78,9 @@ def test_what_others_recorded_of_many_accounts_is_one_look(
         return reads
 
     reads = asyncio.run(buy_in_turn())
-    assert (reads.accounts, reads.catch_ups) == (0, 1)
+    assert reads.accounts == 0
+    # One; on a busy machine orders that come after it has begun have another. Each its own would be 20.
+    assert 1 <= reads.catch_ups <= 3
     assert checker.problems(*checker.read(journal_url)) == []
 
 
