@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections import deque
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +17,9 @@ from engine.kernel.errors import BadSettings
 from engine.venues.fix.config import OPTIONS, FixConfig, config_of, quickfix_settings
 from engine.venues.fix.log import MessageLog
 from engine.venues.fix.messages import Conventions
+from engine.venues.fix.tables import FAULTS
 from engine.venues.fix.wire import time_of
+from engine.venues.port import VenueUnavailable
 from engine.venues.registry import Site, factory_of
 from order_engine.main import app
 from tests.support.fix.wire import encode, fields
@@ -93,6 +98,23 @@ def test_a_venue_opens_and_connects_to_nothing(tmp_path: Path, monkeypatch: pyte
     venue = factory_of("fix")(site(tmp_path / "acme", LEAST))
     assert (venue.name, venue.capabilities.concurrency > 1) == ("acme", True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_that_cannot_be_read_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was dropped without a word: its trade was missed by the next status at best."""
+    monkeypatch.setitem(sys.modules, "quickfix", ModuleType("quickfix"))
+    venue: Any = factory_of("fix")(site(tmp_path / "acme", LEAST))
+    venue._session = SimpleNamespace(
+        inbox=deque([("<", b"8=FIX.4.4\x019=5\x0135=8\x0110=000\x01")]),
+        is_logged_on=True,
+        logons=0,
+        sync=lambda: None,
+    )
+    with pytest.raises(VenueUnavailable, match=f"^{re.escape(FAULTS['garbled'])}: "):
+        venue.reports(0)
+    assert list(venue.reports(0)) == []
 
 
 def test_without_quickfix_a_venue_says_how_to_install_it(

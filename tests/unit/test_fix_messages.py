@@ -353,6 +353,7 @@ def test_a_fault_names_its_order_and_reference() -> None:
     found = fault("150=D 17=E2")
     assert (found.order, found.reference) == ("ord_1", "E2")
     assert found.text.endswith("ExecType D, OrdStatus 1")
+    assert fault("150=D 58=desk").text.endswith("ExecType D, OrdStatus 1; the venue says: desk")
 
 
 def test_numbers_that_no_order_can_have_are_the_rules_to_refuse() -> None:

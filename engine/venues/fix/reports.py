@@ -30,6 +30,7 @@ from engine.venues.fix.wire import Fields, Garbled, date_of, number_of, time_of
 from engine.venues.port import Standing, Ticket
 
 EXEC_ID: Final = 17
+TEXT: Final = 58
 FILLED: Final = "2"
 _PERCENT: Final = 2
 _UNKNOWN_ORDER: Final = "5"
@@ -140,7 +141,9 @@ def heard(venue: str, message: Fields, sent: Ticket | None) -> Heard | Fault:
         fault = _Faulty("malformed", str(error) or "a number is out of range")
     except _Faulty as error:
         fault = error
-    return _fault(fault.code, fault.text, order_of(message), _words(read.first(EXEC_ID)))
+    said = _words(read.first(TEXT))
+    text = f"{fault.text}; the venue says: {said}" if said else fault.text
+    return _fault(fault.code, text, order_of(message), _words(read.first(EXEC_ID)))
 
 
 def order_of(message: Fields) -> str | None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from engine.venues.fix.initiator import Initiator, installed
 from engine.venues.fix.log import Direction, MessageLog, recent
 from engine.venues.fix.reports import Fault, Heard
 from engine.venues.fix.sequence import next_expected
-from engine.venues.fix.tables import ORDER_TYPES, UNDERSTOOD
+from engine.venues.fix.tables import FAULTS, ORDER_TYPES, UNDERSTOOD
 from engine.venues.fix.wire import Fields, Garbled, decode
 from engine.venues.port import (
     CancelTicket,
@@ -174,7 +175,8 @@ class FixVenue:
                 kept = recent(self._directory)
                 with self._lock:
                     for one in kept:
-                        self._replay(one.direction, one.raw)
+                        with suppress(Garbled):  # the end of a line that was cut off
+                            self._replay(one.direction, one.raw)
                 self._session = Initiator(self._config, self._directory, log, self._lock, self._now_us)
                 self._session.start(next_expected(kept))
             return self._session
@@ -186,10 +188,7 @@ class FixVenue:
         return session
 
     def _replay(self, direction: Direction, raw: bytes) -> None:
-        try:
-            message = decode(raw)
-        except Garbled:  # the end of a line that was cut off
-            return
+        message = decode(raw)
         if direction == ">":
             self._book.sent(message)
         else:
@@ -209,7 +208,10 @@ class FixVenue:
         session = self._session
         while session and session.inbox:
             direction, raw = session.inbox.popleft()
-            self._replay(direction, raw)
+            try:
+                self._replay(direction, raw)
+            except Garbled as error:  # QuickFIX let it pass; it is in the message log
+                self._faults.append(f"{FAULTS['garbled']}: {error}")
         return self._book
 
     def _take(self, message: Fields) -> None:
