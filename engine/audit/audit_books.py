@@ -91,6 +91,8 @@ _PLAYED: Final = "{1} is executed by {0}"
 """Meanings of two facts of one append, in different streams, that name each other."""
 _Unpaid = Settled | ExecutionStarted | MadePending | CancelRequested | CancelRejected | ExpiryRequested
 _OWN: Final = frozenset({"settled", "unsettled", "reserved"})
+_SETTLING: Final = (Filled, TradeSettled, TradeBusted)
+"""Facts after which all trades of a filled order may be settled: `Settled` follows in their append."""
 
 
 class Books:
@@ -239,19 +241,19 @@ class Books:
                     raise Inconsistency("terms", f"{fact.corrects} was not busted in the same append")
                 self._settling.pop(stream, None)  # a corrected trade follows the bust of the last one
             case TradeSettled():
-                due = self._settled(position, stream, before, after, fact)
+                due = self._settled(stream, before, fact)
             case TradeBusted():
                 due = busted_as(stream, before, after, fact)
                 self._check_returned(before, fact)
                 self._busted.add(fact.trade)
-                if after.status == "filled" and is_settled(after):
-                    self._settling[stream] = position
             case Filled() | Cancelled():
                 due = release(stream, before, type(fact))
             case RolloverFunded():
                 due = funding(stream, after, fact)
             case _:
                 self._check_end(stream, after, fact)
+        if isinstance(fact, _SETTLING) and after.status == "filled" and is_settled(after):
+            self._settling[stream] = position
         return due
 
     def _check_returned(self, before: Order, fact: TradeBusted) -> None:
@@ -284,11 +286,7 @@ class Books:
             case _:
                 assert_never(fact)
 
-    def _settled(
-        self, position: int, stream: str, before: Order, after: Order, fact: TradeSettled
-    ) -> MoveKey:
-        if after.status == "filled" and is_settled(after):
-            self._settling[stream] = position
+    def _settled(self, stream: str, before: Order, fact: TradeSettled) -> MoveKey:
         due = settlement(stream, before, fact)
         held, quantity = self._delivered.pop(fact.trade, (None, ZERO))
         done = before.trade(fact.trade)

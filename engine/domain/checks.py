@@ -29,7 +29,8 @@ class OrderCase(NamedTuple):
     `held` (units), `free` (those that no other order has reserved) and `lacking` (overdrawn amounts) are
     current; `settlement_date` is for a trade today; `minimum_value` is set by the operator, in the
     order's currency. `unit_terms`: the price type and par value of the order; `repaid_on`: see
-    `Instrument`; `awaits_split`: see `split.awaits`; `is_redeemed`: see `Servicing`.
+    `Instrument`; `awaits_split`: see `split.awaits`; `is_redeemed`: see `Servicing`; `reserved`: units
+    that the order itself has reserved, which are part of `free`.
     """
 
     side: Side
@@ -46,6 +47,7 @@ class OrderCase(NamedTuple):
     repaid_on: date | None = None
     awaits_split: bool = False
     is_redeemed: bool = False
+    reserved: Decimal = Decimal(0)
 
     @property
     def path(self) -> str:
@@ -105,8 +107,11 @@ def _unit(asked: OrderCase) -> None:
 
 
 def _overdrawn(asked: OrderCase) -> None:
-    covers = asked.free < 0 and len(asked.lacking) == 1
-    if asked.side == "buy" and not covers:
+    if asked.side == "sell":  # a bust may have taken the units that it has reserved
+        is_covered = not asked.reserved or asked.free >= asked.amount
+    else:
+        is_covered = asked.free < 0 and len(asked.lacking) == 1
+    if not is_covered:
         check_overdrawn(asked.lacking)
 
 
@@ -155,7 +160,11 @@ CHECKS: Final = (
     Check("corporate_action", "no split of the instrument is due to the account", _split),
     Check("matured", "it would settle before the instrument matures", _maturity),
     Check("trading_rules", "prices are counted as they were when it was placed", _unit),
-    Check("account_overdrawn", "a buy's account lacks nothing, or only units that it buys", _overdrawn),
+    Check(
+        "account_overdrawn",
+        "a buy's account lacks nothing, or only units that it buys; a sell's units are still there",
+        _overdrawn,
+    ),
     Check("below_minimum_amount", "a first buy's cash: the instrument's minimum", _investment),
     Check("trading_rules", "a buy's cash: whole cash increments of the instrument", _cash_increment),
     Check("below_minimum_quantity", "units: one increment, and the instrument's minimum", _quantity),

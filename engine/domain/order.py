@@ -435,6 +435,7 @@ NEXT: Final[dict[tuple[str | None, type[OrderFact]], str]] = {
     ("pending", ExecutionStarted): "executing",
     ("pending", Cancelled): "cancelled",
     ("executing", TradeRecorded): "executing",
+    ("executing", TradeSettled): "executing",
     ("executing", CancelRequested): "executing",
     ("executing", CancelRejected): "executing",
     ("executing", Filled): "filled",
@@ -581,14 +582,19 @@ def expire(state: Order, asked_before: int, *, at_us: int) -> list[Fact]:
 
 
 def fill(state: Order, reason: str = "unfilled", *, at_us: int) -> list[Fact]:
-    """Ends the venue's execution: filled with any trade, else cancelled for `reason`."""
+    """Ends the venue's execution: filled with any trade, else cancelled for `reason`. It is settled
+    too, if all its trades are.
+    """
     if not can(state, Filled):
         return []
-    return [Filled(at_us)] if state.remaining else [Cancelled(reason, None, at_us)]
+    if not state.remaining:
+        return [Cancelled(reason, None, at_us)]
+    filled = Filled(at_us)
+    return [filled, *settle(evolve(state, filled), at_us=at_us)]
 
 
 def settle_trade(state: Order, trade: str, business_date: date, *, at_us: int) -> list[TradeSettled]:
-    """Settles one trade after the execution has ended.
+    """Settles one trade on its own date, whether its order still executes or not.
 
     Raises Refused `not_found`, or `invalid_request` before its settlement date.
     """

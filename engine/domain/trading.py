@@ -443,6 +443,7 @@ def _asked(
         repaid_on=instrument.repaid_on,
         awaits_split=awaits_split,
         is_redeemed=instrument.servicing.is_redeemed,
+        reserved=reserved,
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from engine.domain import order
-from engine.domain.order import Filled, Order, Trade, TradeBusted, TradeRecorded, TradeSettled
+from engine.domain.order import Order, Trade, TradeBusted, TradeRecorded, TradeSettled
 from projections.folds import Change, Folded
 from projections.listing import Reader
 from projections.tables import Row, Table
@@ -42,11 +42,10 @@ DUE: Final = Table(
         "id": "text",
         "account": "text",
         "instrument": "text",
-        "order_status": "text",
         "settlement_date": "text",
     },
     "trade",
-    {"date": "order_status, settlement_date, trade"},
+    {"date": "settlement_date, trade"},
     stream="id",
 )
 
@@ -77,7 +76,7 @@ class WorkingView(View):
     """One row per order until its execution ends, one row per trade until it is settled."""
 
     name = "working"
-    shape = 4
+    shape = 5
     streams = frozenset({"ord"})
     tables = (WORKING, DUE)
     bodies = ()
@@ -103,9 +102,7 @@ def _working(subject: Folded[Order]) -> Row:
 
 def _due(state: Order, trade: Trade) -> Row:
     of, settles_on = state.terms, trade.terms.settlement_date.isoformat()
-    # A trade booked after the end of its order is due like those of a filled order.
-    status = "executing" if state.status == "executing" else "filled"
-    return trade.terms.trade, of.order, of.account, of.instrument, status, settles_on
+    return trade.terms.trade, of.order, of.account, of.instrument, settles_on
 
 
 def _touched(state: Order, fact: object) -> tuple[Trade, ...]:
@@ -114,7 +111,7 @@ def _touched(state: Order, fact: object) -> tuple[Trade, ...]:
         return state.trades[-1:]
     if isinstance(fact, TradeSettled | TradeBusted):
         return tuple(trade for trade in state.trades if trade.terms.trade == fact.trade)
-    return state.trades if isinstance(fact, Filled) else ()
+    return ()
 
 
 def waiting(views: Reader, *, limit: int, after: int = 0) -> list[Waiting]:
@@ -166,16 +163,16 @@ def _stage(views: Reader, stage: str, after: int, limit: int) -> list[Waiting]:
 def due(
     views: Reader, business_date: date, *, limit: int, after: DueTradeRow | None = None
 ) -> list[DueTradeRow]:
-    """Trades of filled orders due on `business_date`, the longest due first.
+    """Trades due on `business_date`, the longest due first, also those of orders that still execute.
 
-    `after` is the last row of the previous page. A trade whose order still executes is not due.
+    `after` is the last row of the previous page.
     """
     if not views.is_ours("working"):
         return []
     start = (after.settlement_date.isoformat(), after.trade) if after else ("", "")
     rows = views.query(
         "SELECT settlement_date, trade, id, account, instrument FROM view_due"
-        " WHERE order_status = 'filled' AND settlement_date <= ?"
+        " WHERE settlement_date <= ?"
         " AND (settlement_date, trade) > (?, ?) ORDER BY settlement_date, trade LIMIT ?",
         (business_date.isoformat(), *start, limit),
     )
@@ -186,8 +183,5 @@ def next_due(views: Reader) -> date | None:
     """The earliest settlement date of an unsettled trade; None if all are settled."""
     if not views.is_ours("working"):
         return None
-    rows = views.query(
-        "SELECT settlement_date FROM view_due WHERE order_status = 'filled'"
-        " ORDER BY settlement_date LIMIT 1"
-    )
+    rows = views.query("SELECT settlement_date FROM view_due ORDER BY settlement_date LIMIT 1")
     return date.fromisoformat(rows[0][0]) if rows else None

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.commands import decisions
 from engine.domain.instrument import Terms, unit_of
@@ -93,6 +94,46 @@ def test_a_session_ends(works: Works) -> None:
         "cancelled expired", "executing", "filled"
     ]  # fmt: skip
     assert not executing.status().faults
+
+
+def test_trades_of_a_resting_order_settle_on_their_own_dates(works: Works) -> None:
+    """They settled when the order ended, however many weeks later."""
+    shop, venue = works.shop, ScriptedVenue(capabilities=LIMITS)
+    account, traded = shop.open(), put(shop, "traded")
+    executing, settling = works.execution(venue), works.settlement()
+    order = buy(shop, account, traded, time_in_force="gtc")
+    works.run(executing)
+    trade = Report(VENUE, "t", order, "trade", Decimal(98), Decimal("0.04"))
+    venue.say(trade)
+    works.run(executing, settling)
+    assert [one.status for one in works.order(order).trades] == ["executed"]
+    advance(shop, 7 * 24 * HOUR_US)
+    works.run(executing, works.settlement())  # one that has not read the clock yet
+    assert [one.status for one in works.order(order).trades] == ["settled"]
+    assert standing(works, order) == "executing"
+    position = shop.desk.state(account).holdings.positions[traded]
+    assert (position.units.total, position.units.unsettled) == (Decimal("0.04"), 0)
+    venue.say(replace(trade, execution_reference="u", quantity=Decimal("0.06")))
+    venue.say(Report(VENUE, "end", order, "ended"))
+    works.run(executing)
+    assert standing(works, order) == "filled"
+    advance(shop, 7 * 24 * HOUR_US)
+    works.run(works.settlement())
+    assert standing(works, order) == "settled"
+
+
+def test_what_has_settled_by_its_end_is_settled_then(works: Works) -> None:
+    shop, venue = works.shop, ScriptedVenue(capabilities=LIMITS)
+    order = buy(shop, shop.open(), put(shop, "traded"), time_in_force="gtc")
+    executing, settling = works.execution(venue), works.settlement()
+    works.run(executing)
+    venue.say(Report(VENUE, "t", order, "trade", Decimal(98), Decimal("0.04")))
+    works.run(executing)
+    advance(shop, 7 * 24 * HOUR_US)
+    works.run(executing, settling)
+    venue.say(Report(VENUE, "end", order, "ended"))
+    works.run(executing)
+    assert standing(works, order) == "settled"
 
 
 def test_orders_that_wait_are_cancelled(works: Works) -> None:

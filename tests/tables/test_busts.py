@@ -14,6 +14,7 @@ import pytest
 
 from engine.domain import order as orders
 from engine.domain.fees import FeeRule
+from engine.domain.order_request import OrderRequest
 from engine.domain.report import FAULTS
 from tests.support.engines.busts import Market
 from tests.support.engines.world import TODAY
@@ -37,6 +38,14 @@ buy o 100.00, trade x 0.39@100, trade z 0.60@100, end  |bust y x         |ok|939
 buy o 100.00, trade x 0.39@100, trade z 0.60@100, end, settle x|bust y x |ok|939.69/0.00/939.69   |0.60/0.00/0.60 open 100    |filled 0.31 60.00 be
 buy o 100.00, trade x 0.39@100, trade z 0.60@100, end, settle x|bust y z |ok|960.80/0.00/960.80   |0.39/0.00/0.00 open 100    |settled 0.20 39.00 sb
 buy o 100.00, trade x 0.39@100, trade z 0.60@100, end  |bust y x, bust w z|ok|1000.00/0.00/1000.00|0.00/0.00/0.00 closed      |settled 0.00 0.00 bb
+# a trade that settled while its order executes
+buy o 100.00, trade x 0.39@100, settle x               |trade z 0.60@100 |ok|900.50/0.50/900.00   |0.99/0.00/0.60 open 100    |executing 0.50 99.00 se
+buy o 100.00, trade x 0.39@100, settle x               |end              |ok|960.80/0.00/960.80   |0.39/0.00/0.00 open 100    |settled 0.20 39.00 s
+buy o 100.00, trade x 0.39@100, settle x, trade z 0.60@100, end|settle z |ok|900.50/0.00/900.50   |0.99/0.00/0.00 open 100    |settled 0.50 99.00 ss
+buy o 100.00, trade x 0.39@100, settle x               |bust y x         |ok|1000.00/100.00/900.00|0.00/0.00/0.00 closed      |executing 0.50 0.00 b
+buy o 100.00, trade x 0.39@100, settle x               |bust y x, end    |ok|1000.00/0.00/1000.00 |0.00/0.00/0.00 closed      |cancelled 0.00 0.00 b
+buy o 100.00, trade x 0.39@100, trade z 0.60@100, settle x|bust y z, end |ok|960.80/0.00/960.80   |0.39/0.00/0.00 open 100    |settled 0.20 39.00 sb
+{ten}, sell o 10, trade x 4@100, settle x              |end              |ok|398.00/0.00/398.00   |6.00/0.00/0.00 open 100    |settled 2.00 400.00 s
 # a sell of ten: 1000.00 less 5.00
 {ten}, sell o 10, trade x 10@100               |bust y x                 |ok|0.00/0.00/0.00       |10.00/10.00/0.00 open 100  |executing 0.00 0.00 b
 {ten}, sell o 10, trade x 10@100               |bust y x, end            |ok|0.00/0.00/0.00       |10.00/0.00/0.00 open 100   |cancelled 0.00 0.00 b
@@ -302,6 +311,38 @@ def test_every_fault_of_a_bust_is_told() -> None:
         "not_yet_bookable",
     }
     assert faults <= FAULTS.keys()
+
+
+SIX = "buy a 600.00 free, trade a1 6@100, end, settle a1"
+FOUR = "buy c 400.00 free, trade c1 4@100, end, settle c1"
+
+
+@pytest.mark.parametrize(
+    ("sells", "busted", "then"),
+    [
+        (("10",), "", ("executing",)),
+        (("10",), "bust y c1", ("cancelled account_overdrawn",)),
+        (("10",), "bust y c1, bust z a1", ("cancelled account_overdrawn",)),
+        (("6",), "bust y c1", ("executing",)),
+        (("6", "4"), "bust y c1", ("cancelled account_overdrawn", "executing")),
+        (("4", "6"), "bust y a1", ("cancelled account_overdrawn", "cancelled account_overdrawn")),
+    ],
+)
+def test_a_waiting_sell_whose_units_were_busted_is_not_sent(
+    sells: tuple[str, ...], busted: str, then: tuple[str, ...]
+) -> None:
+    """It would sell what the account does not have."""
+    market, free = Market(), FeeRule(Decimal(0))
+    market.do(f"{SIX}, {FOUR}")
+    for quantity in sells:
+        asked = OrderRequest("sell", quantity=Decimal(quantity))
+        assert market.place(f"s{quantity}", asked, price=market.price, fee=free) == "ok"
+    market.do(busted)
+    for quantity in sells:
+        market.start(f"s{quantity}", market.price)
+    ended = [market.order(f"s{quantity}") for quantity in sells]
+    assert tuple(f"{one.status} {one.cancelled_reason or ''}".strip() for one in ended) == then
+    assert not market.account().is_overdrawn
 
 
 def test_an_account_that_is_closing_gets_its_units_back() -> None:

@@ -35,8 +35,8 @@ request cancel|Cancelled       |Cancelled       |CancelRequested     |CancelRequ
 cancelled     |parked too_early|parked too_early|Cancelled           |Filled              |Cancelled      |Filled         |-                     |-                     |-
 cancel refused|parked too_early|parked too_early|-                   |-                   |CancelRejected |CancelRejected |-                     |-                     |-
 expire        |Cancelled       |Cancelled       |-                   |-                   |-              |-              |-                     |-                     |-
-settle        |not_found       |not_found       |not_found           |-                   |not_found      |-              |TradeSettled Settled  |-                     |not_found
-settle early  |not_found       |not_found       |not_found           |-                   |not_found      |-              |invalid_request       |-                     |not_found
+settle        |not_found       |not_found       |not_found           |TradeSettled        |not_found      |TradeSettled   |TradeSettled Settled  |-                     |not_found
+settle early  |not_found       |not_found       |not_found           |invalid_request     |not_found      |invalid_request|invalid_request       |-                     |not_found
 """  # noqa: E501  (a table)
 ROWS = rows(TABLE)
 TRADE = "trd_sim/x1"

@@ -125,8 +125,9 @@ def test_an_order_of_the_first_release_rounds_as_it_did_to_its_end() -> None:
     codec, placed = engine_codec(), world.order().terms
     name, body = codec.encode(Envelope(1), placed)
     words = msgpack.unpackb(body, ext_hook=msgpack.ExtType, use_list=False)
-    older = msgpack.packb(words[:-6])
-    assert words[-6:] == ("directed", None, None, None, None, None)
+    since = placed.__struct_fields__.index("rounding") - len(placed.__struct_fields__)
+    older = msgpack.packb(words[:since])
+    assert words[since:] == ("directed", *[None] * (-since - 1))
     old = codec.decode(name, older)[1]
     assert isinstance(old, Placed)
     assert old.rounding == "half_up"

@@ -277,7 +277,7 @@ def test_every_check_has_a_reason_that_can_be_told() -> None:
         ("buy", "USD ins", "account_overdrawn"),
         ("buy", "ins", None),
         ("sell", "USD", None),
-        ("sell", "ins", None),
+        ("sell", "ins", "account_overdrawn"),
     ],
 )
 def test_an_overdrawn_account_buys_what_it_lacks_and_may_sell(

@@ -433,16 +433,15 @@ def test_unsettled_cash_may_buy_but_never_makes_withdrawable_cash_negative() -> 
     assert cash(model) == (1000_00, 600_00, 400_00, 0)
 
 
-def test_settlement_waits_for_the_end_and_happens_once() -> None:
+def test_each_trade_settles_once_and_its_order_after_the_end() -> None:
     model = opened()
     executing_buy(model, "o", 100_00)
     trade(model, "o", 30, reference="1")
     trade(model, "o", 30, reference="2")
+    assert model.settle_trade("o", "v", "1") == OK
     assert model.settle_trade("o", "v", "1") == NOTHING
     assert model.settle_order("o") == NOTHING
     model.fill("o")
-    assert model.settle_trade("o", "v", "1") == OK
-    assert model.settle_trade("o", "v", "1") == NOTHING
     assert units(model) == (60, 30, 30, "open")
     assert model.settle_order("o") == NOTHING
     assert model.settle_trade("o", "v", "2") == OK

@@ -267,8 +267,8 @@ def test_working_sets_hold_what_somebody_has_to_do() -> None:
         (["waiting"], []),
         (["waiting"], []),
         (["at_venue"], []),
-        (["at_venue"], [("executing", "2026-03-13")]),
-        ([], [("filled", "2026-03-13")]),
+        (["at_venue"], [("2026-03-13",)]),
+        ([], [("2026-03-13",)]),
         ([], []),
     ]
 

@@ -28,6 +28,7 @@ NEXT = {
             "rollover_funded": "executing",
             "trade_recorded": "executing",
             "trade_applied": "executing",
+            "trade_settled": "executing",
             "trade_busted": "executing",
             "trade_corrected": "executing",
             "expiry_requested": "executing",

@@ -99,7 +99,6 @@ def due(journal: Journal) -> settlement.DueSet:
         found = [
             (trade.terms.settlement_date, trade.terms.trade, state.terms.order)
             for _, state in orders_of(journal)
-            if state.status == "filled"
             for trade in state.trades
             if trade.status == "executed" and trade.terms.settlement_date <= business_date
         ]

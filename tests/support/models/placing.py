@@ -140,7 +140,10 @@ class Placing(Records):
             ("instrument_not_trading", instrument.trading_status in ("not_trading", other_side_only)),
             ("corporate_action", self._counts_otherwise(order)),
             ("matured", self._settles_too_late(instrument)),
-            ("account_overdrawn", buy and self._lacks_other(order)),
+            (
+                "account_overdrawn",
+                self._lacks_other(order) if buy else order.reserved > 0 and others_leave < amount,
+            ),
             ("below_minimum_amount", is_first and amount < rules.minimum_investment),
             ("trading_rules", buy and bool(amount % (rules.cash_increment or 1))),
             ("below_minimum_quantity", has_quantity and quantity < fewest and not is_all_held),

@@ -184,7 +184,9 @@ class Trading(Placing):
         order.reserved = 0
         order.cancel_requested = order.expiring = False
         if order.standing:
-            return self._become(order, "filled")
+            self._become(order, "filled")
+            self.settle_order(order.id)
+            return OK
         if order.of and not order.funded:
             units = ("units", order.of)
             self.book.move(units, order.pledged, (account, "reserved"), (account, "free"))
@@ -248,10 +250,10 @@ class Trading(Placing):
     # ---- settlement
 
     def settle_trade(self, order: str, venue: str, execution_reference: str) -> str:
-        """Moves no cash and no units: it ends what was due. It waits until the execution is over."""
+        """Moves no cash and no units: it ends what was due."""
         known, key = self.orders[order], (venue, execution_reference)
         trade = next(t for t in known.trades if (t.venue, t.execution_reference) == key)
-        if known.status not in ("filled", "settled", "cancelled") or not trade.is_due:
+        if not trade.is_due:
             return NOTHING
         trade.settlements += 1
         due, instrument = (known.account, "due"), known.instrument
