@@ -37,7 +37,7 @@ from engine.domain.streams import fold_of, is_reference
 from engine.journal.journal import Journal
 from engine.journal.writer import Lease, no_op
 from engine.kernel import wall
-from engine.kernel.errors import EngineError, Refused, Unavailable, VersionConflict
+from engine.kernel.errors import Contested, EngineError, Refused, Unavailable, VersionConflict
 from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.fold import Loaded
 from engine.kernel.limits import DECIDE_ATTEMPTS_MAX, SNAPSHOT_EVERY
@@ -136,7 +136,7 @@ class Decider:
             outcome = yield from self._conclude(command, decided, reads)
             if outcome is not None:
                 return outcome
-        raise fault or Unavailable("others have changed the same account first, too often")
+        raise fault or Contested("others have changed the same account first, too often")
 
     def _conclude(
         self, command: Command, decided: _Decided, reads: Reads

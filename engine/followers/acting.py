@@ -27,7 +27,7 @@ from engine.journal.datastore import Datastore
 from engine.journal.journal import Journal
 from engine.journal.witness import START, Point, judge
 from engine.journal.writer import Append, Lease, Tracked
-from engine.kernel.errors import JournalWentBack, LeaseLost, SchemaMissing, Unavailable
+from engine.kernel.errors import Contested, JournalWentBack, LeaseLost, SchemaMissing, Unavailable
 from engine.kernel.fact import Recorded
 from engine.kernel.limits import (
     BURST_MIN,
@@ -82,7 +82,8 @@ class BlockedOrders:
 
     def note(self, subject: str, error: Exception) -> None:
         """Blocks `subject` (an order, a venue). Re-raises errors that concern others too."""
-        if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing):
+        is_own = isinstance(error, Contested)
+        if isinstance(error, Stopped | LeaseLost | Unavailable | SchemaMissing) and not is_own:
             raise error
         self.show(subject, error)
 
@@ -218,7 +219,8 @@ class Burst:
     """Records commands in batches that shrink with version conflicts.
 
     One commit for many is cheap, but on an account that another process keeps writing, a long chain of
-    decisions conflicts again and again, and is decided anew each time.
+    decisions conflicts again and again, and is decided anew each time. What loses even alone is left to
+    a later turn: it holds up nobody else.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -236,17 +238,15 @@ class Burst:
             check_cancelled()
             piece = [todo.popleft() for _ in range(min(self.size, len(todo)))]
             outcomes = self._record([command for _, command in piece])
-            overtaken = []
-            for one, outcome in zip(piece, outcomes, strict=True):
-                answers[one[0]] = outcome
-                if type(outcome) is Unavailable:
-                    overtaken.append(one)
-            if overtaken and self.size > BURST_MIN:
-                self.size = BURST_MIN
-                todo.extendleft(reversed(overtaken))
-            elif overtaken:  # not a conflict: the journal cannot be written
-                answers |= {place: answers[overtaken[0][0]] for place, _ in todo}
+            answers |= {place: outcome for (place, _), outcome in zip(piece, outcomes, strict=True)}
+            fault = next((one for one in outcomes if type(one) is Unavailable), None)
+            if fault is not None:  # not a conflict: the journal cannot be written
+                answers |= {place: fault for place, _ in todo}
                 break
+            overtaken = [one for one in piece if isinstance(answers[one[0]], Contested)]
+            if overtaken and len(piece) > 1:
+                self.size = BURST_MIN if len(piece) > BURST_MIN else 1
+                todo.extendleft(reversed(overtaken))
         return [answers[place] for place in range(len(commands))]
 
     def _record(self, commands: Sequence[Command]) -> list[Outcome | Exception]:

@@ -62,6 +62,10 @@ class Unavailable(EngineError):
     code = "unavailable"
 
 
+class Contested(Unavailable):
+    """Others kept changing the same account; nothing was recorded. It concerns this account alone."""
+
+
 class DiskFull(Unavailable):
     """The database is out of space. Reads continue."""
 

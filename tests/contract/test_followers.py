@@ -20,6 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.commands import decisions
+from engine.commands.command import Command
 from engine.commands.desk import Decision, DecisionContext, Desk, Outcome
 from engine.config.settings import parse_duration_us
 from engine.domain.clock import ClockAdvanced
@@ -27,11 +28,11 @@ from engine.domain.order import ExecutionStarted
 from engine.domain.pricing import Price
 from engine.domain.report import Report
 from engine.followers import acting
-from engine.followers.acting import Burst
+from engine.followers.acting import BlockedOrders, Burst
 from engine.followers.follow import Follower, Watch
 from engine.journal.leases import is_dead, new_holder
 from engine.journal.writer import Lease
-from engine.kernel.errors import BadSettings, Unavailable
+from engine.kernel.errors import BadSettings, Contested, Unavailable
 from engine.kernel.limits import BODY_BYTES_MAX, BURST_MIN, LEASE_S, RECONCILE_S, SANDBOX_REST_DAYS
 from engine.registers.heartbeats import Part
 from engine.sandbox import ticker
@@ -710,6 +711,31 @@ def test_who_is_overtaken_each_time_tries_with_less_at_once(on_sqlite: Works) ->
     hindered = [msgspec.structs.replace(one, decide=partial(overtaken, one.decide)) for one in commands]
     outcomes = burst.do_all(hindered, lambda: None)
     assert [len(one.facts) for one in outcomes if isinstance(one, Outcome)] == [2, 2, 2]
+
+
+def test_an_account_that_others_keep_writing_holds_up_nobody_else(on_sqlite: Works) -> None:
+    """Its commands ended the whole follower, and with it the orders of all others."""
+    shop = on_sqlite.shop
+    busy, quiet = shop.open("100000.00"), shop.open()
+    rival = Desk(shop.journal, now_us=shop.now_us)
+    burst = Burst(shop.desk)
+
+    def overtaken(decide: Any, context: DecisionContext) -> Decision:
+        changes = yield from decide(context)
+        rival.do(shop.buying(busy, "10.00"))
+        return changes
+
+    def hindered(command: Command) -> Command:
+        return msgspec.structs.replace(command, decide=partial(overtaken, command.decide))
+
+    commands = [hindered(shop.buying(busy)), shop.buying(quiet), hindered(shop.buying(busy))]
+    outcomes = burst.do_all(commands, lambda: None)
+    assert [type(one) for one in outcomes] == [Contested, Outcome, Contested]
+    faults = BlockedOrders("execution")
+    assert faults.note_all(["first", "second", "third"], outcomes) == [False, True, False]
+    assert sorted(faults.shown()) == ["first", "third"]
+    for outcome in burst.do_all([shop.buying(busy), shop.buying(quiet)], lambda: None):
+        assert isinstance(outcome, Outcome)
 
 
 # --- settlement and the clock ---------------------------------------------------------------------
