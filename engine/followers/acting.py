@@ -219,8 +219,8 @@ class Burst:
     """Records commands in batches that shrink with version conflicts.
 
     One commit for many is cheap, but on an account that another process keeps writing, a long chain of
-    decisions conflicts again and again, and is decided anew each time. One that loses even alone is left to
-    a later turn, and the others continue.
+    decisions conflicts again and again, and is decided anew each time. One that loses even alone is left
+    to a later turn, and the others continue.
     """
 
     def __init__(self, desk: Desk) -> None:

@@ -100,7 +100,9 @@ class PostgresStore(Store):
         _, options = self._driver_url.get_dialect()().create_connect_args(self._driver_url)
         if len(self._hosts) > 1:  # else the first that answers, which may be a replica
             options.setdefault("target_session_attrs", "read-write")
-        connection = BoundedConnection.connect(**options, **self._connect_args())
+        ours = self._connect_args()
+        ours["options"] = " ".join(filter(None, (options.get("options"), ours["options"])))
+        connection = BoundedConnection.connect(**{**options, **ours})
         try:
             _keep_commits_durable(connection)
         except BaseException:
