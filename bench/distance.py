@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 import sqlalchemy as sa
@@ -41,8 +42,13 @@ class Distance:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join()
+
+    def _end(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.call_soon(self._loop.call_soon, self._loop.stop)  # once they have ended
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -61,6 +67,7 @@ class Distance:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Each piece half the delay later, without holding up the next."""
-        while piece := await reader.read(BUFFER):
-            self._loop.call_later(self._delay_s / 2, writer.write, piece)
+        with suppress(ConnectionError):
+            while piece := await reader.read(BUFFER):
+                self._loop.call_later(self._delay_s / 2, writer.write, piece)
         self._loop.call_later(self._delay_s / 2, writer.close)

@@ -240,18 +240,27 @@ class Execution:
         trades: defaultdict[str, list[Report]] = defaultdict(list)
         for batch in batches_of_reports(reports):
             todo = []
-            for report in batch:
-                if not is_keepable(report.execution_reference):
-                    error = Unrecordable("a report has a reference that no journal can keep")
-                    self.faults.show(report.order, error)
-                    self._stopped.add(report.order)
-                elif report.order not in self._stopped:
+            for report in self._new(batch):
+                if report.order not in self._stopped:
                     todo.append((report, tuple(trades[report.order])))
                     if report.kind == "trade" and is_id(report.order, "ord"):
                         trades[report.order].append(report)
             refused = self._take(todo, check_cancelled, may_park=False)
             for report, _ in self._take(refused, check_cancelled, may_park=True):
                 self._stopped.add(report.order)
+
+    def _new(self, reports: Sequence[Report]) -> Sequence[Report]:
+        """Those that can be recorded and are not: after a restart, or a question, a venue tells all again."""
+        found: dict[bytes, Report] = {}
+        for report in reports:
+            if is_keepable(report.execution_reference):
+                found[decisions.report_command_id(report)] = report
+            else:
+                error = Unrecordable("a report has a reference that no journal can keep")
+                self.faults.show(report.order, error)
+                self._stopped.add(report.order)
+        known = self._desk.journal.recorded_commands([*found])
+        return [report for command, report in found.items() if command not in known]
 
     def _take(
         self, todo: Sequence[Following], check_cancelled: CheckCancelled, *, may_park: bool

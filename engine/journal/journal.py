@@ -35,6 +35,7 @@ from engine.kernel.fact import Envelope, Fact, Recorded, StreamAppend
 from engine.kernel.fold import Fold, Loaded
 from engine.kernel.limits import (
     APPEND_FACTS_MAX,
+    COMMAND_FACTS,
     COMPANIONS,
     PAGE_FACTS,
     PAGE_FACTS_MAX,
@@ -253,7 +254,17 @@ class Journal(Application[str]):
     def recorded(self, command: bytes) -> Sequence[Recorded]:
         """The facts recorded by a command; empty if none."""
         first = self.datastore.pages.position_of(command)
-        return self._of_command(command, first, PAGE_FACTS_MAX) if first else []
+        count = COMMAND_FACTS if first else 0
+        while first:
+            facts = self._of_command(command, first, count)
+            if len(facts) < count or count == PAGE_FACTS_MAX:
+                return facts
+            count = min(count * 10, PAGE_FACTS_MAX)
+        return []
+
+    def recorded_commands(self, commands: Sequence[bytes]) -> set[bytes]:
+        """Those of some commands that recorded anything, by one statement."""
+        return self.datastore.pages.recorded_commands(commands)
 
     def _of_command(self, command: bytes, first: int, count: int) -> list[Recorded]:
         facts = self._decoded(self.datastore.pages.log(first - 1, count))

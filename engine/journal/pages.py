@@ -86,6 +86,7 @@ class Pages:
             f"SELECT stream, max(version) FROM {journal} WHERE stream IN {{}} GROUP BY stream"
         )
         self._command_sql = f"SELECT position FROM {journal} WHERE command = ?"
+        self._commands_sql = f"SELECT command FROM {journal} WHERE command IN {{}}"
         # Non-consecutive facts need the digest of their predecessor too.
         columns = ", ".join("fact." + column for column in _COLUMNS.split(", "))
         self._plain_sql = f"SELECT {columns} FROM {journal} AS fact"
@@ -303,6 +304,15 @@ class Pages:
             self._snapshot_sql, (stream, name, VERSION_MAX if upto is None else upto)
         )
         return (rows[0][0], bytes(rows[0][1])) if rows else None
+
+    def recorded_commands(self, commands: Sequence[bytes]) -> set[bytes]:
+        """Those that a fact names."""
+        found: set[bytes] = set()
+        for start in range(0, len(commands), _MARKS_MAX):
+            some = commands[start : start + _MARKS_MAX]
+            rows = self._store.query(self._commands_sql.format(_marks(some)), some)
+            found.update(bytes(row[0]) for row in rows)
+        return found
 
     def position_of(self, command: bytes) -> int | None:
         """Position of a command's first fact, if recorded."""

@@ -121,6 +121,8 @@ LEASE_S: Final = 5.0
 """A lease not renewed for this long may be taken over."""
 
 # --- reading ------------------------------------------------------------------------------------
+COMMAND_FACTS: Final = 100
+"""Facts that are read at once to find those of one command: more than almost any has."""
 PAGE_FACTS_MAX: Final = 10_000
 """One page of the log in memory: about 10 MB decoded."""
 PAGE_FACTS: Final = 1_000
