@@ -240,27 +240,32 @@ class Execution:
         trades: defaultdict[str, list[Report]] = defaultdict(list)
         for batch in batches_of_reports(reports):
             todo = []
-            for report in self._new(batch):
-                if report.order not in self._stopped:
+            for report, is_recorded in self._keepable(batch):
+                if report.order in self._stopped:
+                    continue
+                if not is_recorded:
                     todo.append((report, tuple(trades[report.order])))
-                    if report.kind == "trade" and is_id(report.order, "ord"):
-                        trades[report.order].append(report)
+                if report.kind == "trade" and is_id(report.order, "ord"):
+                    trades[report.order].append(report)
             refused = self._take(todo, check_cancelled, may_park=False)
             for report, _ in self._take(refused, check_cancelled, may_park=True):
                 self._stopped.add(report.order)
 
-    def _new(self, reports: Sequence[Report]) -> Sequence[Report]:
-        """Those that can be recorded and are not: after a restart, or a question, a venue tells all again."""
-        found: dict[bytes, Report] = {}
-        for report in reports:
-            if is_keepable(report.execution_reference):
-                found[decisions.report_command_id(report)] = report
-            else:
-                error = Unrecordable("a report has a reference that no journal can keep")
-                self.faults.show(report.order, error)
-                self._stopped.add(report.order)
-        known = self._desk.journal.recorded_commands([*found])
-        return [report for command, report in found.items() if command not in known]
+    def _keepable(self, reports: Sequence[Report]) -> Iterator[tuple[Report, bool]]:
+        """Those that can be recorded, and whether they are: a venue tells all again after a restart."""
+        commands = {
+            place: decisions.report_command_id(report)
+            for place, report in enumerate(reports)
+            if is_keepable(report.execution_reference)
+        }
+        known = self._desk.journal.recorded_commands([*commands.values()])
+        for place, report in enumerate(reports):
+            if place in commands:
+                yield report, commands[place] in known
+                continue
+            error = Unrecordable("a report has a reference that no journal can keep")
+            self.faults.show(report.order, error)
+            self._stopped.add(report.order)
 
     def _take(
         self, todo: Sequence[Following], check_cancelled: CheckCancelled, *, may_park: bool

@@ -396,6 +396,40 @@ def test_f11_after_a_timeout_the_outcome_is_unknown_until_the_venue_is_asked(wor
     assert executing.status().faults == {}
 
 
+def test_what_a_venue_tells_again_after_a_restart_costs_one_look(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each report was a command of its own: a restart took a minute for two thousand of them."""
+    venue = ScriptedVenue()
+    account = works.shop.open()
+    orders = [works.shop.buy(account) for _ in range(3)]
+    works.run(works.execution(venue))
+    told = [
+        Report(VENUE, f"{order}-{number}", order, "trade", Decimal(100), Decimal("0.01"))
+        for order in orders
+        for number in range(20)
+    ]
+    for report in told:
+        venue.say(report)
+    works.run(works.execution(venue))
+    assert [len(works.order(order).trades) for order in orders] == [20] * 3
+    decided: list[int] = []
+    do_all = Burst.do_all
+
+    def counted(burst: Burst, commands: Any, check: Any) -> Any:
+        decided.append(len(commands))
+        return do_all(burst, commands, check)
+
+    monkeypatch.setattr(Burst, "do_all", counted)
+    again = works.execution(venue)
+    works.run(again)
+    assert sum(decided) == 0
+    late = Report(VENUE, "new", orders[0], "trade", Decimal(100), Decimal("0.01"))
+    venue.say(late)
+    works.run(again)
+    assert len(works.order(orders[0]).trades) == 21
+
+
 def test_f11_an_order_that_never_arrived_is_handed_in_again(works: Works) -> None:
     bought = works.shop.buy(works.shop.open())
     venue = ScriptedVenue()

@@ -96,6 +96,28 @@ def test_the_same_command_again_finds_what_it_recorded_first(journal: Journal) -
     assert journal.recorded(b"never") == []
 
 
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 1_500])
+def test_a_command_is_found_whole_without_the_facts_behind_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A repeated command read ten thousand facts, to see where its own end."""
+    asked = [StreamAppend("long", 0, [Opened(f"{number}") for number in range(count)])]
+    journal.append(asked, envelope(1))
+    for number in range(2, 202):
+        journal.append([StreamAppend(f"later {number}", 0, [Opened("b")])], envelope(number))
+    limits: list[int] = []
+    log = journal.datastore.pages.log
+    monkeypatch.setattr(
+        journal.datastore.pages, "log", lambda after, limit: limits.append(limit) or log(after, limit)
+    )
+    found = journal.recorded(envelope(1).command)
+    assert [one.stream for one in found] == ["long"] * count
+    assert max(limits) <= max(100, 10 * count)
+    assert journal.recorded_commands([envelope(1).command, b"unknown", envelope(7).command]) == {
+        envelope(1).command, envelope(7).command
+    }  # fmt: skip
+
+
 def test_an_append_needs_a_command(journal: Journal) -> None:
     with pytest.raises(Unrecordable):
         journal.append([StreamAppend("acc_1", 0, [ONE])], envelope(1).__class__(1))
