@@ -263,7 +263,7 @@ class Journal(Application[str]):
         return []
 
     def recorded_commands(self, commands: Sequence[bytes]) -> set[bytes]:
-        """Those of some commands that recorded anything, by one statement."""
+        """Commands among these that recorded anything, by one statement."""
         return self.datastore.pages.recorded_commands(commands)
 
     def _of_command(self, command: bytes, first: int, count: int) -> list[Recorded]:

@@ -306,7 +306,7 @@ class Pages:
         return (rows[0][0], bytes(rows[0][1])) if rows else None
 
     def recorded_commands(self, commands: Sequence[bytes]) -> set[bytes]:
-        """Those that a fact names."""
+        """Commands among these that a fact names."""
         found: set[bytes] = set()
         for start in range(0, len(commands), _MARKS_MAX):
             some = commands[start : start + _MARKS_MAX]
