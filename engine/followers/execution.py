@@ -252,7 +252,7 @@ class Execution:
                 self._stopped.add(report.order)
 
     def _keepable(self, reports: Sequence[Report]) -> Iterator[tuple[Report, bool]]:
-        """Reports that can be recorded, and whether they are: a venue tells all again after a restart."""
+        """Reports that can be recorded, and whether they are: after a restart all come again."""
         commands = {
             place: decisions.report_command_id(report)
             for place, report in enumerate(reports)
