@@ -70,7 +70,10 @@ class Store(ABC):
                 yield connection
             finally:
                 # Closed while reading: its pool is gone. Broken: SQLAlchemy has not seen `query`.
-                if self._is_closed or self.is_broken(connection.connection.driver_connection):
+                # One that was invalidated would connect again to be asked.
+                if not connection.invalidated and (
+                    self._is_closed or self.is_broken(connection.connection.driver_connection)
+                ):
                     connection.invalidate()
 
     @contextlib.contextmanager
