@@ -104,7 +104,7 @@ class Servicing(Rollovers):
         selling = [
             one
             for one in self._orders_of(account, instrument)
-            if one.side == "sell" and one.status in LIVE
+            if one.side == "sell" and one.status in LIVE and one.reserved
         ]
         unsettled = any(trade.is_due for trade in last.trades)
         if selling or unsettled or held < 0 or last.splits < len(self.splits[instrument]):
