@@ -130,7 +130,7 @@ class Books:
             self._move(position, stream, before, after, fact)
         elif kind is OrderCounted:
             self._counted[fact.order] = position
-        elif kind is AccountClosed and not after.holdings.is_empty:
+        elif kind is AccountClosed and not after.is_empty:
             raise Inconsistency("reserved", "it is closed, and holds something")
         if kind is PositionOpened or kind in _OF_POSITIONS:
             assert before is not None

@@ -116,6 +116,13 @@ class Account(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Whether it must receive cash or units before it buys or withdraws again."""
         return bool(self.lacking)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds nothing in any place. Lacking as much as it has reserved, it holds 0 in
+        total.
+        """
+        return self.holdings.is_empty and not self.is_overdrawn
+
 
 NEXT: Final[dict[tuple[str | None, type[AccountFact]], str]] = {
     (None, AccountOpened): "active",
@@ -230,8 +237,10 @@ def _become(state: Account, kind: type[AccountSuspended | AccountActivated], at_
 
 
 def close(state: Account, *, at_us: int) -> list[Fact]:
-    """Closes an empty account; one with cash, units or unsettled trades is `closing` until then."""
-    empty = state.holdings.is_empty
+    """Closes an empty account; one with cash, units or unsettled trades is `closing` until then, as is
+    one that lacks what it has reserved.
+    """
+    empty = state.is_empty
     if state.status == "closed" or (state.status == "closing" and not empty):
         return []
     return [AccountClosed(at_us) if empty else AccountClosing(at_us)]

@@ -345,6 +345,21 @@ def test_a_waiting_sell_whose_units_were_busted_is_not_sent(
     assert not market.account().is_overdrawn
 
 
+def test_an_account_that_lacks_what_it_has_reserved_is_not_closed() -> None:
+    """Its cash is 0 in total: 50.00 are reserved for a withdrawal, and as much is lacking."""
+    market = Market()
+    market.do("buy a 1000.00 free, trade a1 10@100, end, settle a1")
+    market.do("sell s 10 free, trade x 10@100, end, settle x, withdraw 900.00")
+    assert market.pay("withdrawal", "open", "USD", Decimal("50.00")) == "ok"
+    assert market.do("correct y x 10@90, settle y") == "ok"
+    assert (market.cash, market.position.status) == ("0.00/50.00/0.00", "closed")
+    assert market.do("close") == "ok"
+    assert market.account().status == "closing"
+    assert market.fail("open") == "ok"
+    assert market.do("close") == "ok"
+    assert market.account().status == "closed"
+
+
 def test_an_account_that_is_closing_gets_its_units_back() -> None:
     market = Market()
     market.do(f"{TEN}, sell o 10, trade x 10@100, end, settle x, close")
